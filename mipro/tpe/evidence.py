@@ -1,0 +1,121 @@
+"""One kernel for the good and the bad: densities that can be counted, and how wide to make them.
+
+`parzen` gives l(x) and g(x) each its own mixture. Where both share their kernel, the ratio l/g is
+an estimate of P(good | x), it is known on how many observations it rests, and the width of the
+kernel can be learned: the right one is that with which each observation is foretold by the others.
+Symbols as in `parzen`; m_i is the membership of observation i in the good ones, in [0, 1].
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import final
+
+import numpy as np
+
+from mipro.tpe.parzen import Floats, one_hot
+from mipro.tpe.space import Codes, Space
+
+
+@final
+@dataclass(frozen=True)
+class Evidence:
+    """l(x) and g(x) with one kernel and one normaliser, so that they can be counted.
+
+    Where l and g share their kernel, γ l / (γ l + (1 - γ) g) is an estimate of P(good | x)
+    (Watanabe 2023, eq. 5), and both masses can be put in observations: a kernel divided by its
+    height at the centre is 1 for an observation made right at x, and less for one further off.
+
+    ``good`` (n,) is the membership of each observation in the good ones, ``weights`` (n,) what
+    each counts, ``prior`` the pseudo-observations of which the share ``gamma`` is good.
+    """
+
+    space: Space
+    centres: Codes
+    good: Floats
+    weights: Floats
+    ratios: Floats  # λ_d of the shared kernel, (D,)
+    gamma: float
+    prior: float = 1.0
+
+    def counts(self, codes: Codes) -> tuple[Floats, Floats]:
+        """Good and bad pseudo-observations at x, the prior's among them. (N, D) -> 2 × (N,)."""
+        similar = similarity(self.space, self.centres, codes, self.ratios)  # (n, N)
+        good = (self.weights * self.good) @ similar + self.prior * self.gamma
+        bad = (self.weights * (1 - self.good)) @ similar + self.prior * (1 - self.gamma)
+        return good, bad
+
+
+def similarity(space: Space, centres: Codes, codes: Codes, ratios: Floats) -> Floats:
+    """Product kernel over its height at the centre, Π_d k_d(x_d|x_id) / k_d(x_d|x_d). (n, N)."""
+    blocks = [np.zeros((len(centres), 0))]
+    for d, (size, ratio) in enumerate(zip(space.sizes, ratios, strict=True)):
+        blocks.append(_log_similar(size, float(ratio))[centres[:, d], :-1])
+    return np.asarray(np.exp(np.hstack(blocks) @ one_hot(space, codes).T))
+
+
+def _log_similar(size: int, ratio: float) -> Floats:
+    """log of one variable's share in `similarity`; the last row and column are *inactive*.
+
+    0 on the diagonal and log λ off it. An inactive centre is uniform, so its height at any choice
+    is the mean of a row; where x is inactive there is no factor. (C+1, C+1).
+    """
+    table = np.zeros((size + 1, size + 1))
+    table[:size, :size] = np.log(ratio) * (1 - np.eye(size))
+    table[size, :size] = np.log((1 + (size - 1) * ratio) / size)
+    return table
+
+
+def learned_ratios(
+    space: Space,
+    centres: Codes,
+    foretells: Callable[[Floats], float],
+    *,
+    shared: tuple[float, ...] = (0.02, 0.05, 0.1, 0.2, 0.3, 0.45, 0.65, 0.9),
+    own: tuple[float, ...] = (0.05, 0.2, 0.5, 1.0),
+    gain: float = 1.0,
+) -> Floats:
+    """λ_d by leave-one-out: the kernel with which the others best foretell each one. (D,). Ours.
+
+    ``foretells`` maps the similarities (n, n), zero on the diagonal, to a log-likelihood. First
+    one λ for all variables is chosen of ``shared``, then each variable in turn may leave it for
+    one of ``own`` (1: it does not matter) if that is likelier by ``gain`` nats.
+    """
+
+    def value(log_similar: Floats) -> float:
+        similar = np.exp(log_similar)
+        np.fill_diagonal(similar, 0.0)  # leave the one out
+        return foretells(similar)
+
+    def parts(d: int, ratio: float) -> Floats:
+        return _log_similar(space.sizes[d], ratio)[centres[:, d][:, None], centres[:, d]]
+
+    columns = range(len(space.sizes))
+    best, total, best_value = shared[0], np.zeros((len(centres),) * 2), -np.inf
+    for ratio in shared:
+        log_similar = np.log(similarity(space, centres, centres, np.full(len(columns), ratio)))
+        if (now := value(log_similar)) > best_value + 1e-9:
+            best, total, best_value = ratio, log_similar, now
+    ratios = np.full(len(columns), best)
+    for d in columns:
+        rest = total - parts(d, ratios[d])
+        tried = [(value(rest + parts(d, ratio)), ratio) for ratio in own]
+        now, ratio = max(tried)
+        if now > best_value + gain:
+            ratios[d], best_value, total = ratio, now, rest + parts(d, ratio)
+    return ratios
+
+
+def membership_likelihood(
+    good: Floats, weights: Floats, *, gamma: float, prior: float = 1.0
+) -> Callable[[Floats], float]:
+    """For `learned_ratios`: Σ_i w_i [m_i log P_-i(good|x_i) + (1 - m_i) log P_-i(bad|x_i)]."""
+
+    def foretells(similar: Floats) -> float:
+        a = (weights * good) @ similar + prior * gamma
+        b = (weights * (1 - good)) @ similar + prior * (1 - gamma)
+        p = a / (a + b)
+        return float(weights @ (good * np.log(p) + (1 - good) * np.log1p(-p)))
+
+    return foretells

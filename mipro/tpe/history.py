@@ -1,0 +1,193 @@
+"""What has been asked and told: the part that every sampler shares.
+
+No model in here: observations in order, the configurations still out for evaluation, and their
+JSON form. `sampler` adds the decision of what to ask next.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any, TypeAlias, final
+
+import numpy as np
+
+from mipro.tpe.acquisition import worth_a_second_look
+from mipro.tpe.space import Config, Key, Space
+from mipro.tpe.split import Pool, Posterior, shrink
+
+
+@final
+@dataclass(frozen=True)
+class Observation:
+    """One told score: the mean over ``n`` examples of ``config``; higher is better."""
+
+    config: Mapping[str, Any]
+    score: float
+    n: int = 1
+
+
+@final
+@dataclass(frozen=True)
+class Best:
+    """The configuration to recommend, the posterior mean of its score, the examples behind it."""
+
+    config: Config
+    mean: float
+    n: int
+
+
+@final
+@dataclass
+class History:
+    """Observations, and pending configurations (asked, not told), of one space."""
+
+    space: Space
+    keys: list[Key] = field(default_factory=list)
+    scores: list[float] = field(default_factory=list)
+    ns: list[int] = field(default_factory=list)
+    pending: dict[Key, None] = field(default_factory=dict)  # ordered, unlike a set
+
+    def tell(self, config: Mapping[str, Any], score: float, n: int) -> None:
+        """Add one observation. ValueError, and nothing added, if it is not one."""
+        key = self.space.key(config)
+        if isinstance(n, bool) or not isinstance(n, (int, np.integer)) or n < 1:
+            raise ValueError(f"n is a whole number of examples, at least 1, not {n!r}")
+        value = float(score)
+        if not math.isfinite(value):
+            raise ValueError(f"the score of {dict(config)!r} is {value}: a finite number is needed")
+        self.pending.pop(key, None)
+        self.keys.append(key)
+        self.scores.append(value)
+        self.ns.append(int(n))
+
+    @property
+    def observations(self) -> tuple[Observation, ...]:
+        """All that was told, in order."""
+        return tuple(
+            Observation(MappingProxyType(self.space.decode(key)), score, n)
+            for key, score, n in zip(self.keys, self.scores, self.ns, strict=True)
+        )
+
+    def pool(self) -> Pool:
+        """One row a distinct configuration. ValueError before anything is told."""
+        if not self.keys:
+            raise ValueError("nothing has been told yet, so there is no best configuration")
+        return Pool.of(self.keys, self.scores, self.ns)
+
+    def seen(self) -> set[Key]:
+        """Told or pending. For membership only: a set's order is not the same in each process."""
+        return set(self.keys) | set(self.pending)
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether every configuration of the space has been told."""
+        return len(set(self.keys)) >= self.space.size()
+
+    def state(self) -> dict[str, Any]:
+        """As JSON types; configurations as codes."""
+        return {
+            "observations": [
+                [list(key), score, n]
+                for key, score, n in zip(self.keys, self.scores, self.ns, strict=True)
+            ],
+            "pending": [list(key) for key in self.pending],
+        }
+
+    @classmethod
+    def from_state(cls, space: Space, state: Mapping[str, Any]) -> History:
+        """The inverse of `state`."""
+        history = cls(space)
+        for codes, score, n in state["observations"]:
+            history.tell(space.decode(codes), score, n)
+        for codes in state["pending"]:
+            history.pending[space.key(space.decode(codes))] = None
+        return history
+
+    def on(self, space: Space) -> History:
+        """The same history on a grown space, where codes keep their meaning."""
+        if not space.is_growth_of(self.space):
+            raise ValueError(f"{space} is not {self.space} with choices appended")
+        return History(space, [*self.keys], [*self.scores], [*self.ns], dict(self.pending))
+
+
+Seed: TypeAlias = int | Sequence[int] | np.random.SeedSequence | np.random.Generator
+
+
+def generator(seed: Seed) -> np.random.Generator:
+    """A generator from a seed; 0 is a seed like any other. A Generator is used as it is."""
+    if seed is None:
+        raise ValueError("a seed is needed: an int, a SeedSequence or a Generator")
+    return np.random.default_rng(seed)
+
+
+def generator_state(rng: np.random.Generator) -> dict[str, Any]:
+    """The generator's state as JSON types."""
+    return {key: _plain(value) for key, value in rng.bit_generator.state.items()}
+
+
+def restored_generator(state: Mapping[str, Any]) -> np.random.Generator:
+    """The inverse of `generator_state`."""
+    kinds: dict[str, type[np.random.BitGenerator]] = {
+        kind.__name__: kind
+        for kind in (
+            np.random.PCG64,
+            np.random.PCG64DXSM,
+            np.random.Philox,
+            np.random.SFC64,
+            np.random.MT19937,
+        )
+    }
+    if state["bit_generator"] not in kinds:
+        raise ValueError(f"unknown generator {state['bit_generator']!r}: one of {list(kinds)}")
+    bits = kinds[state["bit_generator"]]()
+    bits.state = dict(state)
+    return np.random.Generator(bits)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, np.ndarray):
+        return value.tolist()
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    return value
+
+
+def ranked(space: Space, pool: Pool, posterior: Posterior) -> list[Best]:
+    """All that was told, the highest posterior mean first.
+
+    Of equals the one with more examples comes first, then the earlier.
+    """
+    rows = np.lexsort((np.arange(len(pool.n)), -pool.n, -posterior.mean))
+    return [
+        Best(space.decode(pool.codes[row]), float(posterior.mean[row]), int(pool.n[row]))
+        for row in rows
+    ]
+
+
+def again(history: History, busy: set[Key]) -> Key:
+    """A configuration to ask a second time, where none is left to be asked a first time."""
+    key = None
+    if history.keys:
+        pool = history.pool()
+        posterior = shrink(pool)
+        key = worth_a_second_look(pool, posterior, busy)
+        if key is None:  # every one is out or excluded: all the same an answer is owed
+            key = worth_a_second_look(pool, posterior, ())
+    if key is None:
+        key = next(iter(history.pending), None)
+    if key is None:  # all excluded, none ever asked
+        key = tuple(next(history.space.enumerate_codes()).tolist())
+    return key
+
+
+def check_state(space: Space, state: Mapping[str, Any], sampler: str) -> None:
+    """Refuse a state taken of another kind of sampler or of another space. ValueError."""
+    if state["sampler"] != sampler:
+        raise ValueError(f"this is the state of a {state['sampler']!r} sampler, not {sampler!r}")
+    if state["space"] != space.fingerprint():
+        raise ValueError(
+            f"this state is of another space: {state['space']}, not {space.fingerprint()} ({space})"
+        )

@@ -1,0 +1,190 @@
+"""Densities over a space: a kernel on each observation, and mixtures of them.
+
+What `space` knows as codes gets a probability here. An observation spreads its weight over the
+choices near it (a *kernel*), and a density is a weighted sum of kernels and of a uniform prior.
+TPE builds two: l(x) from the good observations and g(x) from the others.
+
+| symbol    | meaning                                                            | shape      |
+| --------- | ------------------------------------------------------------------ | ---------- |
+| D         | variables                                                          |            |
+| C_d       | choices of variable d; C = Σ_d C_d                                 | (D,)       |
+| x         | codes of the configurations asked about; -1 is inactive            | (N, D)     |
+| x_i       | codes of the observations, the centres of the kernels              | (n, D)     |
+| w_i       | weights of the observations, ≥ 0                                   | (n,)       |
+| w_0       | weight of the prior, whose kernel is uniform                       |            |
+| k_d(v|c)  | kernel of variable d: probability of choice v, centre c            | (C_d, C_d) |
+| λ         | off-centre probability over the one at the centre, 0 < λ ≤ 1       |            |
+| p(x)      | joint: Σ_i w_i Π_d k_d(x_d|x_id)          Watanabe 2023, eq. 7     | (N,)       |
+|           | independent: Π_d Σ_i w_i k_d(x_d|x_id)    Bergstra 2011, §4        | (N,)       |
+
+The tree: a product runs over the variables active in x only. Where d is active in x and not in
+x_i, the observation says nothing about it and k_d is uniform. Each variable's kernel sums to 1
+given its parent's value, so every density sums to 1 over the configurations of the tree, exactly.
+
+Bergstra, Bardenet, Bengio, Kégl: Algorithms for Hyper-Parameter Optimization (2011).
+Watanabe: Tree-Structured Parzen Estimator (2023). Aitchison, Aitken: Multivariate binary
+discrimination by the kernel method (1976).
+"""
+
+from __future__ import annotations
+
+from typing import final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mipro.tpe.space import INACTIVE, Codes, Space
+
+Floats = NDArray[np.float64]
+
+
+def aitchison_aitken(size: int, bandwidth: float) -> Floats:
+    """k(v|c) = 1 - b where v = c, else b / (C - 1). (C, C); Watanabe 2023, eq. 11.
+
+    ``bandwidth`` b lies in [0, (C-1)/C]: from all on the centre to uniform. One choice: 1.
+    """
+    if size == 1:
+        return np.ones((1, 1))
+    if not 0 <= bandwidth <= (size - 1) / size + 1e-12:
+        raise ValueError(f"bandwidth {bandwidth} is not in [0, {(size - 1) / size}]")
+    kernel = np.full((size, size), bandwidth / (size - 1))
+    np.fill_diagonal(kernel, 1 - bandwidth)
+    return kernel
+
+
+def uniform_mixture(size: int, smoothing: float) -> Floats:
+    """k(v|c) = (1[v = c] + α) / (1 + α C). (C, C); the kernel of the Optuna library."""
+    return (np.eye(size) + smoothing) / (1 + smoothing * size)
+
+
+def hamming(size: int, ratio: float) -> Floats:
+    """The Aitchison-Aitken kernel with off/on = λ whatever the number of choices. (C, C).
+
+    One λ for all variables makes the product kernel a function of the Hamming distance alone.
+    """
+    on = 1 / (1 + (size - 1) * ratio)
+    return aitchison_aitken(size, 1 - on)
+
+
+def one_hot(space: Space, codes: Codes) -> Floats:
+    """(N, D) codes -> (N, C) zeros and ones; an inactive variable has no one."""
+    codes = np.asarray(codes, dtype=np.int64)
+    hot = np.zeros((len(codes), sum(space.sizes)))
+    offsets = np.cumsum([0, *space.sizes[:-1]]) if space.sizes else np.zeros(0, dtype=np.int64)
+    rows, columns = np.nonzero(codes != INACTIVE)
+    hot[rows, codes[rows, columns] + offsets[columns]] = 1.0
+    return hot
+
+
+def log_rows(centres: Codes, kernels: list[Floats]) -> Floats:
+    """log k_d(v|x_id) for every observation and every choice of every variable. (n, C).
+
+    Its product with a one-hot matrix is the log of the product kernel, so that a whole space is
+    one matrix product away.
+    """
+    blocks = [np.zeros((len(centres), 0))]
+    for d, kernel in enumerate(kernels):
+        size = len(kernel)
+        table = np.vstack([kernel, np.full(size, 1 / size)])  # row -1: an inactive centre
+        with np.errstate(divide="ignore"):  # a bandwidth of 0 has log 0
+            blocks.append(np.maximum(np.log(table), -1e6)[centres[:, d]])
+    return np.hstack(blocks)
+
+
+@final
+class Mixture:
+    """A density over a space: kernels on observations, plus a uniform prior.
+
+    ``centres`` (n, D) codes, ``weights`` (n,) and ``prior`` are relative; ``kernels`` one
+    (C_d, C_d) table a variable, rows summing to 1. ``joint``: a mixture of product kernels, which
+    sees that two choices go together; otherwise a product of one mixture a variable.
+    """
+
+    def __init__(
+        self,
+        space: Space,
+        centres: Codes,
+        weights: Floats,
+        kernels: list[Floats],
+        *,
+        prior: float = 1.0,
+        joint: bool = True,
+    ) -> None:
+        if prior < 0 or np.any(weights < 0) or prior + weights.sum() <= 0:
+            raise ValueError("weights are not negative, and not all zero")
+        self.space = space
+        self.joint = joint
+        # The prior is one more kernel, centred on nothing: all inactive, so uniform everywhere.
+        nothing = np.full((1, len(space.sizes)), INACTIVE, dtype=np.int64)
+        self.centres: Codes = np.vstack([centres, nothing])  # (n+1, D)
+        weights = np.append(weights, prior)
+        self.weights: Floats = weights / weights.sum()  # (n+1,)
+        self.rows = log_rows(self.centres, kernels)  # (n+1, C)
+        self.marginals = None if joint else self._marginals()
+
+    def _marginals(self) -> list[Floats]:
+        """Independent form: the probabilities of each variable's choices given it is active.
+
+        Only observations in which the variable was active speak, and the prior. D arrays (C_d,).
+        """
+        marginals, start = [], 0
+        for d, size in enumerate(self.space.sizes):
+            weights = self.weights * (self.centres[:, d] != INACTIVE)
+            weights[-1] = self.weights[-1]
+            if weights.sum() == 0:  # no prior and never active: nothing is known
+                weights[-1] = 1.0
+            p = weights @ np.exp(self.rows[:, start : start + size])  # (C_d,)
+            marginals.append(p / p.sum())
+            start += size
+        return marginals
+
+    def log_pmf(self, codes: Codes) -> Floats:
+        """log p(x). (N, D) -> (N,)."""
+        hot = one_hot(self.space, codes)
+        if self.marginals is not None:
+            with np.errstate(divide="ignore"):
+                log_p = np.log(np.concatenate([np.zeros(0), *self.marginals]))
+            return np.asarray(hot @ np.maximum(log_p, -1e6))
+        with np.errstate(divide="ignore"):
+            terms = np.log(self.weights)[:, None] + self.rows @ hot.T  # (n+1, N)
+        top = terms.max(axis=0)
+        return np.asarray(top + np.log(np.exp(terms - top).sum(axis=0)))
+
+    def pmf(self, codes: Codes) -> Floats:
+        """p(x). (N, D) -> (N,); sums to 1 over the configurations of the space."""
+        return np.exp(self.log_pmf(codes))
+
+    def sample(self, rng: np.random.Generator, count: int) -> Codes:
+        """Codes (count, D) drawn from p."""
+        chosen = rng.choice(len(self.weights), size=count, p=self.weights)  # i ~ w
+        full = np.empty((count, len(self.space.sizes)), dtype=np.int64)
+        start = 0
+        for d, size in enumerate(self.space.sizes):
+            if self.marginals is None:
+                p = np.exp(self.rows[chosen, start : start + size])  # k_d(.|x_id), (count, C_d)
+            else:
+                p = np.broadcast_to(self.marginals[d], (count, size))
+            full[:, d] = _categorical(rng, p)
+            start += size
+        return self.space.prune(full)
+
+
+def _categorical(rng: np.random.Generator, p: Floats) -> Codes:
+    """One draw a row from the probabilities of that row, by inversion. (N, C) -> (N,)."""
+    cumulative = np.cumsum(p, axis=1)
+    u = rng.random((len(p), 1)) * cumulative[:, -1:]  # U[0, 1), scaled against rounding
+    return np.asarray((u >= cumulative).sum(axis=1), dtype=np.int64)
+
+
+def published_density(space: Space, codes: Codes, prior: float, *, joint: bool) -> Mixture:
+    """l(x) or g(x) from ``codes`` (n, D), oldest first, as the Optuna library makes it."""
+    smoothing = prior / (len(codes) + 1)
+    kernels = [uniform_mixture(size, smoothing) for size in space.sizes]
+    return Mixture(space, codes, forgetting(len(codes)), kernels, prior=prior, joint=joint)
+
+
+def forgetting(count: int, keep: int = 25) -> Floats:
+    """Weights of ``count`` trials, oldest first: 1 for the last ``keep``, a ramp before. (n,)."""
+    if count < keep:
+        return np.ones(count)
+    return np.concatenate([np.linspace(1 / count, 1.0, count - keep), np.ones(keep)])

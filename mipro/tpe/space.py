@@ -1,0 +1,338 @@
+"""The space searched: named categorical variables, some of them active only under a condition.
+
+This is where the *tree* of the Tree-structured Parzen Estimator lives. A variable may hang from
+one value (or several) of another; a configuration is a plain dict that holds the active variables
+and nothing else. Everything after this file works on the *code* of a configuration, an integer
+vector with one entry a variable: the index of its choice, or -1 where the variable is inactive.
+
+    space = Space({"a": 6, "b": ("x", "y"), "c": Choice(4, when=("b", "y"))})
+    space.encode({"a": 2, "b": "x"})          # array([ 2,  0, -1])
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from math import prod
+from typing import Any, TypeAlias, final
+
+import numpy as np
+from numpy.typing import NDArray
+
+Config: TypeAlias = dict[str, Any]
+Codes: TypeAlias = NDArray[np.int64]
+Key: TypeAlias = tuple[int, ...]
+
+INACTIVE = -1
+
+
+@final
+@dataclass(frozen=True)
+class Choice:
+    """A variable under a condition: ``choices`` as in `Space`, ``when=(name, value)`` or a set.
+
+    ``when=("b", "y")`` makes the variable active where ``b`` is ``"y"``, and
+    ``when=("b", {"y", "z"})`` where it is either. ``None``: always active.
+    """
+
+    choices: int | Sequence[Hashable]
+    when: tuple[str, Any] | None = None
+
+
+Spec: TypeAlias = int | Sequence[Hashable] | Choice
+
+
+@final
+@dataclass(frozen=True)
+class Variable:
+    """One variable, resolved: its choices, and the column and codes of its parent it hangs from."""
+
+    name: str
+    choices: tuple[Hashable, ...]
+    parent: int | None = None  # column of the parent
+    on: tuple[int, ...] = ()  # codes of the parent under which this variable is active
+
+
+@final
+class Space:
+    """Named categorical variables whose conditions form a tree.
+
+    ``variables`` is a mapping (or pairs) from a name to an int (choices 0..n-1), a sequence of
+    distinct hashable choices, or a `Choice`. A parent may be declared after its child. Raises
+    ValueError for a name twice, no choices, a choice twice, an unknown parent or value, a cycle.
+
+    Choices are compared with ``==``, as dictionary keys are: 1, 1.0 and True are one choice.
+    """
+
+    def __init__(self, variables: Mapping[str, Spec] | Iterable[tuple[str, Spec]]) -> None:
+        pairs = list(variables.items() if isinstance(variables, Mapping) else variables)
+        self.names: tuple[str, ...] = tuple(name for name, _ in pairs)
+        if len(set(self.names)) != len(self.names):
+            raise ValueError(f"a variable is named twice in {list(self.names)}")
+        self._column = {name: d for d, name in enumerate(self.names)}
+        specs = [spec if isinstance(spec, Choice) else Choice(spec) for _, spec in pairs]
+        choices = [_choices(n, s.choices) for n, s in zip(self.names, specs, strict=True)]
+        self._index = [{value: code for code, value in enumerate(c)} for c in choices]
+        self.variables: tuple[Variable, ...] = tuple(
+            Variable(name, choices[d], *self._condition(name, specs[d].when))
+            for d, name in enumerate(self.names)
+        )
+        self.order: tuple[int, ...] = self._topological()  # columns, parents before children
+        self.sizes: tuple[int, ...] = tuple(len(v.choices) for v in self.variables)
+        self.is_flat: bool = all(v.parent is None for v in self.variables)
+
+    def _condition(self, name: str, when: Any) -> tuple[int | None, tuple[int, ...]]:
+        if when is None:
+            return None, ()
+        parent, value = when
+        if parent not in self._column:
+            raise ValueError(f"{name!r} depends on {parent!r}, which is not a variable here")
+        column = self._column[parent]
+        # A frozenset may itself be a choice of the parent: then it is one value, not several.
+        several = isinstance(value, (set, frozenset)) and not (
+            isinstance(value, frozenset) and value in self._index[column]
+        )
+        codes = sorted(self._code(column, v) for v in (value if several else [value]))
+        if not codes:
+            raise ValueError(f"{name!r} depends on no value of {parent!r}: it is never active")
+        return column, tuple(codes)
+
+    def _topological(self) -> tuple[int, ...]:
+        order: list[int] = []
+        left = list(range(len(self.names)))
+        while left:
+            ready = [d for d in left if self.variables[d].parent in (None, *order)]
+            if not ready:
+                raise ValueError(f"conditions go in a circle: {[self.names[d] for d in left]}")
+            order += ready
+            left = [d for d in left if d not in ready]
+        return tuple(order)
+
+    def _code(self, column: int, value: Any) -> int:
+        """The index of a value; the one place where a value is refused."""
+        index = self._index[column]
+        try:
+            return index[value]
+        except (KeyError, TypeError):  # TypeError: not hashable, so no choice either
+            raise ValueError(
+                f"{self.names[column]!r} cannot be {value!r}: it is one of {_some(list(index))}"
+            ) from None
+
+    # --- one configuration ---------------------------------------------------------------
+
+    def choices(self, name: str) -> tuple[Hashable, ...]:
+        """The choices of a variable in the order of their codes."""
+        return self.variables[self._column_of(name)].choices
+
+    def active(self, config: Mapping[str, Any]) -> tuple[str, ...]:
+        """The names active under the values of ``config``, in the order of the space.
+
+        A variable whose parent has no value in ``config`` is not active.
+        """
+        on: set[int] = set()
+        for d in self.order:
+            v = self.variables[d]
+            if v.parent is None:
+                on.add(d)
+            elif v.parent in on and self.names[v.parent] in config:
+                code = self._code(v.parent, config[self.names[v.parent]])
+                if code in v.on:
+                    on.add(d)
+        return tuple(name for d, name in enumerate(self.names) if d in on)
+
+    def validate(self, config: Mapping[str, Any]) -> None:
+        """Raise ValueError naming the variable and value if ``config`` is not of this space."""
+        self.encode(config)
+
+    def encode(self, config: Mapping[str, Any]) -> Codes:
+        """Config -> codes (D,): the index of each choice, -1 where inactive. See `validate`."""
+        for name in config:
+            self._column_of(name)
+        active = self.active(config)
+        codes = np.full(len(self.names), INACTIVE, dtype=np.int64)
+        for d, name in enumerate(self.names):
+            if name in active:
+                if name not in config:
+                    raise ValueError(f"{name!r} is missing: it is active in {dict(config)!r}")
+                codes[d] = self._code(d, config[name])
+            elif name in config:
+                parent = self.variables[d].parent
+                assert parent is not None  # a variable without a parent is always active
+                raise ValueError(
+                    f"{name!r} has the value {config[name]!r} but is inactive: it needs "
+                    f"{self.names[parent]!r} in "
+                    f"{[self.variables[parent].choices[c] for c in self.variables[d].on]}"
+                )
+        return codes
+
+    def decode(self, codes: Sequence[int] | Codes) -> Config:
+        """Codes (D,) -> config; the inverse of `encode`."""
+        return {
+            v.name: v.choices[int(code)]
+            for v, code in zip(self.variables, codes, strict=True)
+            if code != INACTIVE
+        }
+
+    def key(self, config: Mapping[str, Any]) -> Key:
+        """A hashable name for a configuration: its codes as a tuple."""
+        return tuple(self.encode(config).tolist())
+
+    def _column_of(self, name: str) -> int:
+        if name not in self._column:
+            raise ValueError(f"{name!r} is not a variable of this space: {_some(self.names)}")
+        return self._column[name]
+
+    # --- many configurations -------------------------------------------------------------
+
+    def size(self) -> int:
+        """How many distinct configurations there are (a Python int: it may be large)."""
+        below: dict[int, int] = {}  # configurations of a variable and all that hangs from it
+        children = self._children()
+        for d in reversed(self.order):
+            below[d] = sum(
+                prod(below[c] for c in children[d] if code in self.variables[c].on)
+                for code in range(self.sizes[d])
+            )
+        return prod(below[d] for d in self.order if self.variables[d].parent is None)
+
+    def _children(self) -> list[list[int]]:
+        children: list[list[int]] = [[] for _ in self.names]
+        for d, v in enumerate(self.variables):
+            if v.parent is not None:
+                children[v.parent].append(d)
+        return children
+
+    def enumerate(self) -> Iterator[Config]:
+        """Every configuration once, lazily, the last variable of `order` changing fastest."""
+        return (self.decode(codes) for codes in self.enumerate_codes())
+
+    def enumerate_codes(self) -> Iterator[Codes]:
+        """Every configuration's codes (D,) once, lazily; each array is the caller's to keep."""
+        codes = np.full(len(self.names), INACTIVE, dtype=np.int64)
+
+        def fill(position: int) -> Iterator[Codes]:
+            if position == len(self.order):
+                yield codes.copy()
+                return
+            d = self.order[position]
+            v = self.variables[d]
+            if v.parent is not None and codes[v.parent] not in v.on:
+                codes[d] = INACTIVE
+                yield from fill(position + 1)
+                return
+            for code in range(self.sizes[d]):
+                codes[d] = code
+                yield from fill(position + 1)
+
+        return fill(0)
+
+    def prune(self, codes: Codes) -> Codes:
+        """Set to -1 whatever is inactive. (N, D) with every entry filled -> (N, D) codes.
+
+        Lets a search change a parent freely: a child keeps a value for when it is active again.
+        """
+        if self.is_flat:
+            return codes
+        codes = codes.copy()
+        for d in self.order:
+            v = self.variables[d]
+            if v.parent is not None:
+                codes[~np.isin(codes[:, v.parent], v.on), d] = INACTIVE
+        return codes
+
+    def sample_codes(self, rng: np.random.Generator, count: int) -> Codes:
+        """Codes (count, D) drawn by ancestral sampling: each active choice is uniform.
+
+        That is uniform over the configurations only where the space is flat: a branch with many
+        variables below it is as likely as a bare one.
+        """
+        full = rng.integers(0, self.sizes, size=(count, len(self.sizes)))  # U{0..C_d-1}
+        return self.prune(full.astype(np.int64))
+
+    def sample(self, rng: np.random.Generator) -> Config:
+        """One configuration by ancestral sampling (see `sample_codes`)."""
+        return self.decode(self.sample_codes(rng, 1)[0])
+
+    # --- the space itself ----------------------------------------------------------------
+
+    def grown(self, name: str, *choices: Hashable) -> Space:
+        """A new space in which ``name`` has further choices, after the ones it has.
+
+        Codes and configurations of the old space stay valid and keep their meaning.
+        """
+        column = self._column_of(name)
+        pairs: list[tuple[str, Spec]] = []
+        for d, v in enumerate(self.variables):
+            values = (*v.choices, *choices) if d == column else v.choices
+            pairs.append((v.name, Choice(values, self._when(v))))
+        return Space(pairs)
+
+    def _when(self, v: Variable) -> tuple[str, Any] | None:
+        if v.parent is None:
+            return None
+        parent = self.variables[v.parent]
+        return parent.name, {parent.choices[c] for c in v.on}
+
+    def is_growth_of(self, old: Space) -> bool:
+        """Whether every configuration of ``old`` has the same codes here."""
+        return self.names == old.names and all(
+            mine.choices[: len(theirs.choices)] == theirs.choices
+            and (mine.parent, mine.on) == (theirs.parent, theirs.on)
+            for mine, theirs in zip(self.variables, old.variables, strict=True)
+        )
+
+    def fingerprint(self) -> str:
+        """A 32-digit hex hash of names, choices and conditions, the same in every process.
+
+        Choices enter by their ``repr``, so it is as stable as that is.
+        """
+        text = repr(
+            [(v.name, [_stable(c) for c in v.choices], v.parent, v.on) for v in self.variables]
+        )
+        return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Space) and self.variables == other.variables
+
+    def __hash__(self) -> int:
+        return hash(self.variables)
+
+    def __repr__(self) -> str:
+        parts = []
+        for v in self.variables:
+            when = "" if v.parent is None else f" when {self.names[v.parent]}"
+            parts.append(f"{v.name}: {len(v.choices)}{when}")
+        return f"Space({', '.join(parts)})"
+
+
+def _choices(name: str, choices: int | Sequence[Hashable]) -> tuple[Hashable, ...]:
+    if isinstance(choices, (int, np.integer)) and not isinstance(choices, bool):
+        values: tuple[Hashable, ...] = tuple(range(int(choices)))
+    elif isinstance(choices, Sequence) and not isinstance(choices, (str, bytes)):
+        values = tuple(choices)
+    else:
+        raise ValueError(
+            f"the choices of {name!r} are a number or a sequence of values, not {choices!r}"
+        )
+    if not values:
+        raise ValueError(f"{name!r} has no choices")
+    if any(value != value for value in values):
+        raise ValueError(f"{name!r} has a choice that does not equal itself: {_some(values)}")
+    if len(set(values)) != len(values):
+        raise ValueError(f"{name!r} has a choice twice: {_some(values)}")
+    return values
+
+
+def _stable(value: Any) -> str:
+    """A repr that does not depend on the order in which a set is walked."""
+    if isinstance(value, frozenset):
+        return f"frozenset({sorted(_stable(item) for item in value)})"
+    if isinstance(value, tuple):
+        return f"({', '.join(_stable(item) for item in value)})"
+    return repr(value)
+
+
+def _some(values: Sequence[Any], most: int = 12) -> str:
+    shown = ", ".join(repr(value) for value in values[:most])
+    return f"{shown}, … ({len(values)} in all)" if len(values) > most else shown

@@ -1,0 +1,120 @@
+import numpy as np
+import pytest
+
+from mipro.tpe import Choice, Space
+from mipro.tpe.acquisition import (
+    any_unseen,
+    best_of,
+    coordinate_ascent,
+    draw_and_compare,
+    exact,
+    keys_of,
+    leader_to_recheck,
+    log_ratio,
+    maximise,
+    upper_bound,
+    worth_a_second_look,
+)
+from mipro.tpe.evidence import Evidence
+from mipro.tpe.parzen import Mixture, hamming
+from mipro.tpe.split import Pool, shrink
+
+TREE = Space({"a": 3, "b": 2, "c": Choice(4, when=("b", 1)), "d": Choice(2, when=("c", {0, 3}))})
+ALL = np.array(list(TREE.enumerate_codes()))
+
+
+def some_evidence(space, seed, n=12):
+    rng = np.random.default_rng(seed)
+    centres = space.sample_codes(rng, n)
+    ratios = np.full(len(space.sizes), 0.2)
+    return Evidence(space, centres, rng.random(n), np.ones(n), ratios, 0.2)
+
+
+@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("chunk", [1, 7, 4096])
+def test_exact_equals_brute_force(seed, chunk):
+    score = upper_bound(some_evidence(TREE, seed), 1.0)
+    seen = set(keys_of(ALL[:: 2 + seed]))
+    values = [(float(score(x[None])[0]), tuple(x)) for x in ALL if tuple(x) not in seen]
+    found = exact(TREE, score, seen, chunk)
+    assert score(found[None])[0] == pytest.approx(max(values)[0])
+    assert tuple(found) not in seen
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_coordinate_ascent_finds_the_exact_optimum_of_small_trees(seed):
+    score = upper_bound(some_evidence(TREE, seed), 1.0)
+    rng = np.random.default_rng(seed)
+    found = coordinate_ascent(TREE, score, rng, set(), TREE.sample_codes(rng, 32))
+    assert score(found[None])[0] == pytest.approx(score(ALL).max())
+
+
+def test_coordinate_ascent_returns_only_unseen_and_valid_ones():
+    score = upper_bound(some_evidence(TREE, 0), 1.0)
+    rng = np.random.default_rng(0)
+    seen = set()
+    for _ in range(len(ALL)):
+        found = maximise(TREE, score, rng, seen, TREE.sample_codes(rng, 4), exact_limit=0)
+        key = tuple(found.tolist())
+        assert key not in seen
+        TREE.validate(TREE.decode(found))
+        seen.add(key)
+    assert maximise(TREE, score, rng, seen, ALL[:1], exact_limit=0) is None
+    assert maximise(TREE, score, rng, seen, ALL[:1]) is None
+
+
+def test_without_optimism_the_upper_bound_orders_as_the_ratio():
+    evidence = some_evidence(TREE, 3)
+    kernels = [hamming(c, 0.2) for c in TREE.sizes]
+    no_prior = Evidence(TREE, evidence.centres, evidence.good, np.ones(12), evidence.ratios, 0.2, 0)
+    good = Mixture(TREE, evidence.centres, evidence.good, kernels, prior=0)
+    bad = Mixture(TREE, evidence.centres, 1 - evidence.good, kernels, prior=0)
+    ratio = log_ratio(good, bad)(ALL)
+    bound = upper_bound(no_prior, 0.0)(ALL)
+    by_ratio = np.argsort(ratio)
+    assert np.all(np.diff(bound[by_ratio]) >= -1e-12)
+
+
+def test_optimism_prefers_the_less_known_of_equal_shares():
+    space = Space({"a": 3})
+    centres = np.array([[0]] * 8 + [[1]] * 2)
+    good = np.array([1.0, 0.0] * 5)
+    evidence = Evidence(space, centres, good, np.ones(10), np.array([1e-6]), 0.5)
+    known, less, _ = upper_bound(evidence, 1.0)(np.array([[0], [1], [2]]))
+    assert less > known
+
+
+def test_draws_are_from_l_and_the_best_unseen_wins():
+    good = Mixture(TREE, ALL[:3], np.ones(3), [hamming(c, 0.1) for c in TREE.sizes])
+    score = good.log_pmf
+    rng = np.random.default_rng(0)
+    found = draw_and_compare(good, score, rng, set(), draws=200)
+    assert score(found[None])[0] == pytest.approx(score(ALL).max())
+    assert draw_and_compare(good, score, rng, set(keys_of(ALL))) is None
+    assert best_of(ALL[:0], score, set()) is None
+
+
+def test_any_unseen_finds_the_last_one_and_then_none():
+    space = Space({f"v{i}": 8 for i in range(4)})  # 4,096, so that draws miss the last one
+    every = keys_of(np.array(list(space.enumerate_codes())))
+    rng = np.random.default_rng(0)
+    assert any_unseen(space, rng, set(every[:-1])).tolist() == [7, 7, 7, 7]
+    assert any_unseen(space, rng, set(every)) is None
+
+
+def test_the_leader_is_rechecked_until_it_stands():
+    def ask(n, busy=()):
+        pool = Pool.of([(0,), (1,), (2,)], [0.2, 0.8, 0.4], [20, n, 20])
+        return leader_to_recheck(pool, shrink(pool), busy, times=3, examples=20)
+
+    assert ask(20) == ask(60) == (1,)
+    assert ask(80) is None
+    assert ask(20, busy=((1,),)) is None
+
+
+def test_worth_a_second_look_prefers_the_good_and_the_little_known():
+    pool = Pool.of([(0,), (1,), (2,)], [0.5, 0.5, 0.1], [200, 10, 100])
+    posterior = shrink(pool)
+    assert worth_a_second_look(pool, posterior, ()) == (1,)
+    assert worth_a_second_look(pool, posterior, ((1,),)) == (0,)
+    assert worth_a_second_look(pool, posterior, ((0,), (1,), (2,))) is None
