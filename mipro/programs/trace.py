@@ -1,0 +1,119 @@
+"""What a run leaves behind: predictions, and a record of every module call.
+
+The run in flight travels in one context variable, so nothing is global: a program is safe on many
+threads, and two runs never see each other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from mipro.errors import MissingFieldError
+from mipro.lm.base import LM, Message, Usage
+
+if TYPE_CHECKING:
+    from mipro.programs.adapter import Adapter
+    from mipro.programs.prompt import Candidate
+
+
+@dataclass(frozen=True, slots=True)
+class ModuleCall:
+    """One call of one module. `outputs` is empty and `error` set where it failed."""
+
+    module: str
+    inputs: Mapping[str, Any]
+    outputs: Mapping[str, Any]
+    messages: tuple[Message, ...]
+    reply: str
+    usage: Usage
+    seconds: float
+    cached: bool = False
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """The module calls of one run, in the order they returned."""
+
+    calls: tuple[ModuleCall, ...] = ()
+
+    def of(self, module: str) -> tuple[ModuleCall, ...]:
+        """The calls of one module."""
+        return tuple(call for call in self.calls if call.module == module)
+
+    @property
+    def usage(self) -> Usage:
+        """Tokens of all calls that were not answered from a cache."""
+        return sum((call.usage for call in self.calls if not call.cached), Usage())
+
+    def __len__(self) -> int:
+        return len(self.calls)
+
+    def __iter__(self) -> Iterator[ModuleCall]:
+        return iter(self.calls)
+
+
+class Prediction(Mapping[str, Any]):
+    """Named values, read as attributes or items; `trace` has the calls that led to them."""
+
+    __slots__ = ("_fields", "trace")
+
+    def __init__(self, fields: Mapping[str, Any] | None = None, /, **more: Any) -> None:
+        self._fields: dict[str, Any] = {**(fields or {}), **more}
+        self.trace = Trace()
+
+    def __getitem__(self, name: str) -> Any:
+        return self._fields[name]
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_") or name == "trace":
+            raise AttributeError(name)
+        try:
+            return self._fields[name]
+        except KeyError:
+            have = ", ".join(f"'{n}'" for n in self._fields) or "none"
+            raise MissingFieldError(
+                f"the prediction has no field '{name}'; it has {have}"
+            ) from None
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._fields)
+
+    def __len__(self) -> int:
+        return len(self._fields)
+
+    def __repr__(self) -> str:
+        return f"Prediction({', '.join(f'{k}={v!r}' for k, v in self._fields.items())})"
+
+    def __getstate__(self) -> tuple[dict[str, Any], Trace]:
+        return self._fields, self.trace
+
+    def __setstate__(self, state: tuple[dict[str, Any], Trace]) -> None:
+        self._fields, self.trace = state
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run of a program: its prediction, or the error that ended it, and the trace so far."""
+
+    prediction: Prediction | None
+    trace: Trace
+    error: Exception | None = None
+
+
+@dataclass(slots=True)
+class RunContext:
+    """A run in flight: what its modules need, and what they have done so far."""
+
+    lm: LM
+    candidate: Candidate
+    adapter: Adapter
+    names: Mapping[int, str]
+    rollout: int = 0
+    calls: list[ModuleCall] = field(default_factory=list)
+
+
+CURRENT: ContextVar[RunContext | None] = ContextVar("mipro_run", default=None)
