@@ -1,0 +1,82 @@
+"""The journal of a run: append-only JSONL, one event a line, on disk before the run goes on."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from mipro.errors import ConfigError
+
+SCHEMA = 1
+TIMES = frozenset({"at", "seconds"})  # the keys whose values differ between equal runs
+
+Event = Mapping[str, Any]
+Listener = Callable[[Event], None]
+
+
+class Journal:
+    """Writes events to `path`. A context manager; raises `ConfigError` if `path` has a run."""
+
+    def __init__(self, path: str | Path) -> None:
+        import jsonlines
+
+        self.path = Path(path)
+        try:
+            # "x" refuses a file that is there: a run already paid for is never overwritten
+            self._file = self.path.open("x", encoding="utf-8", newline="\n")
+        except FileExistsError as error:
+            raise ConfigError(
+                f"{self.path} already holds a run: name another run directory"
+            ) from error
+        except OSError as error:
+            raise ConfigError(f"{self.path}: cannot be written: {error.strerror}") from error
+        self._writer = jsonlines.Writer(self._file, compact=True, flush=True)
+
+    def __call__(self, event: Event) -> None:
+        """Append one event with the time, flushed and synced to disk."""
+        self._writer.write({**event, "at": round(time.time(), 3)})
+        os.fsync(self._file.fileno())
+
+    def close(self) -> None:
+        """Close the file."""
+        self._writer.close()
+        self._file.close()
+
+    def __enter__(self) -> Journal:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def read_journal(path: str | Path) -> list[dict[str, Any]]:
+    """All events of a journal. Raises `ConfigError` with the line that cannot be read."""
+    import jsonlines
+
+    events: list[dict[str, Any]] = []
+    try:
+        with jsonlines.open(path) as reader:
+            events.extend(reader.iter(type=dict))
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
+    except jsonlines.InvalidLineError as error:
+        raise ConfigError(f"{path}, line {error.lineno}: {error}") from error
+    return events
+
+
+def without_times(event: Event) -> dict[str, Any]:
+    """The event without what differs between two equal runs, at any depth."""
+    return {
+        key: without_times(value) if isinstance(value, dict) else value
+        for key, value in event.items()
+        if key not in TIMES
+    }

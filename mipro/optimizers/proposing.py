@@ -1,0 +1,128 @@
+"""Instructions for the slots, the proposer's settings drawn from a TPE over them.
+
+Before anything is scored its draws fill the space of settings evenly. An instruction's credit is
+the mean score of the trials that used it, with the examples behind them; told to the TPE, later
+draws go to the settings that paid.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+
+from mipro.bootstrapping import DemoSets
+from mipro.optimizers.slots import INSTRUCTION, Slots, slot
+from mipro.optimizers.task import Task, Trial
+from mipro.proposers.grounded import GroundedProposer, Proposal
+from mipro.proposers.history import Tried
+from mipro.proposers.settings import Settings, from_config, settings_space
+from mipro.proposers.summaries import Written
+from mipro.seeds import sequence
+from mipro.tpe import TPE, Space
+from mipro.workers import in_order
+
+
+@dataclass(frozen=True)
+class Draft:
+    """A proposal to be made: for which module, under which settings, which draw of them."""
+
+    module: str
+    settings: Settings
+    rollout: int
+
+
+class Proposing:
+    """Proposes instructions in waves and credits the settings they came from."""
+
+    def __init__(self, task: Task, demo_sets: DemoSets) -> None:
+        self.task = task
+        self.proposer = GroundedProposer(
+            task.program, task.train, task.prompt_lm, demo_sets=demo_sets, note=self._note
+        )
+        most = max(len(sets) for sets in demo_sets.values())
+        self.space = settings_space(most)
+        self.later_space = settings_space(most, history=True)
+        self.sources: dict[str, list[Settings | None]] = {}  # module → settings of each choice
+        self.rollouts = 0
+        self.waves = 0
+
+    def first(self, slots: Slots, count: int) -> Slots:
+        """`slots` with up to `count` new instructions a module, settings spread evenly."""
+        self.sources = {module: [None] for module in slots.instructions}
+        return self._wave(slots, count, self.space, ())
+
+    def further(self, slots: Slots, count: int, trials: Sequence[Trial]) -> Slots:
+        """The same, the settings drawn knowing the credit of those used so far."""
+        return self._wave(slots, count, self.later_space, trials)
+
+    def _wave(self, slots: Slots, count: int, space: Space, trials: Sequence[Trial]) -> Slots:
+        modules = list(slots.instructions)
+        seed = sequence(self.task.options.seed, f"proposer/{self.waves}")
+        self.waves += 1
+        sampler = TPE(space, seed, trials=count * len(modules))
+        tried = {module: self._tried(slots, module, trials) for module in modules}
+        self._credit(sampler, space, tried)
+        drafts = []
+        for _ in range(count):
+            for module in modules:
+                drafts.append(Draft(module, from_config(sampler.ask()), self.rollouts))
+                self.rollouts += 1
+        for draft in drafts:  # texts shared by proposals are written before they go out together
+            self.proposer.prepare(draft.module, draft.settings)
+        proposals = in_order(
+            lambda _, draft: self.proposer.propose(
+                draft.module,
+                draft.settings,
+                current=slots.instructions[draft.module][0],
+                history=[t for t in tried[draft.module] if t is not None],
+                rollout=draft.rollout,
+            ),
+            drafts,
+            threads=self.task.options.threads,
+        )
+        for proposal in proposals:
+            slots = self._taken(slots, proposal)
+        return slots
+
+    def _tried(self, slots: Slots, module: str, trials: Sequence[Trial]) -> list[Tried | None]:
+        """Each choice's credit: the mean over the examples of all trials that used it."""
+        credits: list[Tried | None] = []
+        for index, text in enumerate(slots.instructions[module]):
+            used = [t for t in trials if t.config.get(slot(module, INSTRUCTION), 0) == index]
+            n = sum(t.n for t in used)
+            mean = sum(t.score * t.n for t in used) / n if n else 0.0
+            credits.append(Tried(text, mean, n) if n else None)
+        return credits
+
+    def _credit(self, sampler: TPE, space: Space, tried: dict[str, list[Tried | None]]) -> None:
+        for module, credits in tried.items():
+            for settings, credit in zip(self.sources[module], credits, strict=True):
+                if settings is not None and credit is not None:
+                    sampler.tell(settings.to_config(space), credit.score, credit.n)
+
+    def _taken(self, slots: Slots, proposal: Proposal) -> Slots:
+        """The slots with the proposal as a new choice, unless it failed or is there already."""
+        known = slots.instructions[proposal.module]
+        index: int | None = None
+        if proposal.instruction is not None and proposal.instruction not in known:
+            index = len(known)
+            slots = slots.with_instructions(proposal.module, [proposal.instruction])
+            self.sources[proposal.module].append(proposal.settings)
+        self.task.emit(
+            {
+                "event": "proposal",
+                "module": proposal.module,
+                "index": index,
+                "instruction": proposal.instruction,
+                "settings": asdict(proposal.settings),
+                "evidence": list(proposal.evidence),
+                "missing": list(proposal.missing),
+                "error": proposal.error,
+            }
+        )
+        return slots
+
+    def _note(self, kind: str, written: Written) -> None:
+        self.task.emit({"event": "text", "kind": kind, "text": written.text})
+        if written.error:
+            self.task.emit({"event": "note", "text": written.error})

@@ -1,0 +1,44 @@
+"""Bootstrap Random Search: random demonstration sets, full evaluations, keep the best (paper, 4.1).
+
+No credit assignment at all: what the others have to beat.
+"""
+
+from __future__ import annotations
+
+from mipro.optimizers.preparing import bootstrapped
+from mipro.optimizers.slots import Slots
+from mipro.optimizers.task import Extracted, Step, Task, Trial
+from mipro.seeds import sequence
+from mipro.tpe import RandomSampler
+
+
+class RandomSearch:
+    """Full evaluations of random configurations, as many as minibatch trials would have cost."""
+
+    def initialize(self, task: Task) -> None:
+        """Bootstrap demonstration sets; the instructions stay as they are."""
+        sets = bootstrapped(task, demos=True).demo_sets
+        prompts = task.program.prompts()
+        instructions = {module: (prompt.instruction,) for module, prompt in prompts.items()}
+        self.slots = Slots(instructions, sets, tune_instructions=False)
+        self.sampler = RandomSampler(self.slots.space, sequence(task.options.seed, "sampler"))
+        self.left = max(1, task.options.examples(len(task.val)) // len(task.val))
+        self.trials: list[Trial] = []
+
+    def propose(self) -> Step | None:
+        """A configuration not yet tried; None when the budget or the space is spent."""
+        if self.left == 0 or self.sampler.exhausted:
+            return None
+        self.left -= 1
+        config = self.sampler.ask()
+        return Step(config, self.slots.candidate(config), "full")
+
+    def update(self, trial: Trial) -> None:
+        """Remember the score."""
+        config = trial.config or self.slots.original
+        self.sampler.tell(config, trial.score, trial.n)
+        self.trials.append(trial)
+
+    def extract(self) -> Extracted:
+        """The best; the earlier of two that are equal."""
+        return self.slots.extracted(max(self.trials, key=lambda trial: trial.score))

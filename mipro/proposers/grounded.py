@@ -1,0 +1,197 @@
+"""The grounded proposer: an instruction written by an LM that is shown the task.
+
+One call writes one instruction. What it is shown (data summary, program summary, demonstrations,
+history), the tip it is given and its temperature are the proposer's settings. Texts that do not
+depend on the proposal are written once, when first asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from mipro.bootstrapping import DemoSet, DemoSets
+from mipro.data import Example
+from mipro.lm.base import LM
+from mipro.programs.program import Program
+from mipro.programs.signature import Field, Signature
+from mipro.proposers.ask import ask, fitted, fitted_list
+from mipro.proposers.history import Tried, best_last
+from mipro.proposers.settings import Settings
+from mipro.proposers.summaries import (
+    Written,
+    describe_module,
+    describe_program,
+    module_line,
+    position,
+    row,
+    summarize_dataset,
+)
+from mipro.proposers.tips import TIPS
+
+INSTRUCTION = (
+    "Write an instruction for one module of a language-model program. The module will be given "
+    "your instruction and its input fields, and must produce its output fields; its layout is "
+    "taken care of elsewhere. Use whatever you are told below about the task, and state plainly "
+    "what the module has to do, what to look at, and what form its output must have."
+)
+
+_EVIDENCE: Mapping[str, Field] = {
+    "dataset_summary": Field("dataset_summary", str, "what the task's data look like"),
+    "program_description": Field("program_description", str, "what the program does"),
+    "module_role": Field("module_role", str, "the module's part in it"),
+    "demos": Field("demos", list[str], "examples of the module's inputs and outputs"),
+    "history": Field("history", list[str], "earlier instructions with their scores, best last"),
+    "tip": Field("tip", str, "advice on how to write"),
+}
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """An instruction for `module`, with what it came from; or why there is none.
+
+    `evidence` names what the proposer was shown; `missing` what the settings asked for and could
+    not be had.
+    """
+
+    module: str
+    instruction: str | None
+    settings: Settings
+    evidence: tuple[str, ...] = ()
+    missing: tuple[str, ...] = ()
+    error: str | None = None
+
+
+class GroundedProposer:
+    """Proposes instructions for the modules of one program.
+
+    `train` is what the data summary looks at, `demo_sets` what `Settings.demo_set` points into;
+    `tokens` bounds the evidence in one prompt; `note` is called with each text written and each
+    thing that did not go as asked.
+    """
+
+    def __init__(
+        self,
+        program: Program,
+        train: Sequence[Example],
+        lm: LM,
+        *,
+        demo_sets: DemoSets | None = None,
+        tokens: int = 8_000,
+        note: Callable[[str, Written], None] = lambda kind, written: None,
+    ) -> None:
+        self.program, self.train, self.lm = program, train, lm
+        self.demo_sets: DemoSets = demo_sets or {}
+        self.tokens = tokens
+        self._note = note
+        self._roles: dict[str, Written] = {}
+
+    @cached_property
+    def dataset_summary(self) -> Written:
+        """The summary of the training data."""
+        return self._noted(
+            "dataset_summary", summarize_dataset(self.train, self.lm, tokens=self.tokens)
+        )
+
+    @cached_property
+    def program_description(self) -> Written:
+        """The description of the program."""
+        return self._noted(
+            "program_description", describe_program(self.program, self.lm, tokens=self.tokens)
+        )
+
+    def module_role(self, module: str) -> Written:
+        """The part of `module` in the program."""
+        if module not in self._roles:
+            text = self.program_description.text
+            written = describe_module(self.program, module, text, self.lm, tokens=self.tokens)
+            self._roles[module] = self._noted(f"module_role {module}", written)
+        return self._roles[module]
+
+    def _noted(self, kind: str, written: Written) -> Written:
+        self._note(kind, written)
+        return written
+
+    def prepare(self, module: str, settings: Settings) -> None:
+        """Write the texts that `settings` call for, so that proposals can go out side by side."""
+        self._evidence(module, settings, ())
+
+    def propose(
+        self,
+        module: str,
+        settings: Settings,
+        *,
+        current: str,
+        history: Sequence[Tried] = (),
+        rollout: int = 0,
+    ) -> Proposal:
+        """Write one instruction for `module`. `current` is the one it has now.
+
+        Another `rollout` is another draw under the same settings. A reply that cannot be read, or
+        a call that fails for a reason of its own, is a proposal without an instruction; an error
+        that every call would meet is raised (`LMError`).
+        """
+        evidence, missing = self._evidence(module, settings, history)
+        signature = Signature(
+            (
+                Field("module", str, "the module's name, then its inputs -> outputs"),
+                Field("position", str, "where it stands among the program's modules"),
+                Field("current_instruction", str, "what it is told now"),
+                *(_EVIDENCE[name] for name in evidence),
+            ),
+            (Field("proposed_instruction", str, "the instruction, and nothing else"),),
+            INSTRUCTION,
+        )
+        run = ask(
+            signature,
+            self.lm,
+            temperature=settings.temperature,
+            rollout=rollout,
+            module=module_line(self.program, module),
+            position=position(self.program, module),
+            current_instruction=fitted(current, self.tokens // 4),
+            **evidence,
+        )
+        # the text is taken as it came: what looks like a label may be part of it
+        text = str(run.prediction.proposed_instruction) if run.prediction else None
+        error = None if run.error is None else f"{type(run.error).__name__}: {run.error}"
+        return Proposal(module, text, settings, tuple(evidence), missing, error)
+
+    def _evidence(
+        self, module: str, settings: Settings, history: Sequence[Tried]
+    ) -> tuple[dict[str, Any], tuple[str, ...]]:
+        """What the settings ask to be shown, cut to fit, and the names of what is not to be had."""
+        part = self.tokens // 4
+        texts: dict[str, Any] = {}
+        if settings.dataset_summary:
+            texts["dataset_summary"] = fitted(self.dataset_summary.text, part)
+        if settings.program_summary:
+            texts["program_description"] = fitted(self.program_description.text, part)
+            texts["module_role"] = fitted(self.module_role(module).text, part)
+        if settings.demo_set:
+            demos = self._demo_set(module, settings.demo_set)
+            texts["demos"] = fitted_list(self._rows(module, demos), part)
+        if settings.history:
+            texts["history"] = fitted_list(best_last(history), part)
+        missing = tuple(name for name, text in texts.items() if not text)
+        if settings.tip != "none":
+            texts["tip"] = TIPS[settings.tip]
+        return {name: text for name, text in texts.items() if text}, missing
+
+    def _demo_set(self, module: str, index: int) -> DemoSet:
+        sets = self.demo_sets.get(module, ())
+        return sets[index] if index < len(sets) else ()
+
+    def _rows(self, module: str, demos: DemoSet) -> list[str]:
+        signature = self.program.modules()[module].signature
+        shown = []
+        for demo in demos:
+            sides = (signature.inputs, signature.outputs)
+            inputs, outputs = (
+                {f.name: demo.values[f.name] for f in side if f.name in demo.values}
+                for side in sides
+            )
+            shown.append(row(inputs, outputs))
+        return shown

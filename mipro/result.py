@@ -1,0 +1,117 @@
+"""What a run found, and how sure one may be of it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from mipro.evaluation import Evaluation
+from mipro.optimizers.task import Trial
+from mipro.programs import prompt as prompts
+from mipro.programs.prompt import Candidate
+from mipro.programs.signature import Signature
+from mipro.stats import PairedTest, interval, paired_test
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The original program and the candidate on the same examples, none used in the search.
+
+    `before` and `after` are mean scores with their 95% intervals; `paired` tests the difference.
+    """
+
+    before: float
+    after: float
+    before_interval: tuple[float, float]
+    after_interval: tuple[float, float]
+    paired: PairedTest
+
+    @classmethod
+    def of(cls, before: Evaluation, after: Evaluation) -> Comparison:
+        """Compare two evaluations of the same examples."""
+        paired = paired_test(before.scores, after.scores)
+        return cls(before.score, after.score, before.interval, after.interval, paired)
+
+    def to_json(self) -> dict[str, Any]:
+        """All of it as a JSON object."""
+        return {
+            "before": self.before,
+            "before_interval": list(self.before_interval),
+            "after": self.after,
+            "after_interval": list(self.after_interval),
+            "difference": self.paired.difference,
+            "p_value": self.paired.p_value,
+            "n": self.paired.n,
+            "method": self.paired.method,
+        }
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a run found.
+
+    `score` is the candidate's mean on the whole validation set, which it was selected on and which
+    flatters it; `test` is the comparison on examples it was not selected on, None without a test
+    set. `usage` is role → calls, tokens and cost; `importances` is slot → share of the variance
+    of the trials' scores; `notes` says all that did not go as asked.
+    """
+
+    method: str
+    candidate: Candidate
+    original: Candidate
+    score: float
+    baseline: float
+    trials: tuple[Trial, ...]
+    chosen: Trial
+    usage: Mapping[str, Mapping[str, Any]]
+    importances: Mapping[str, float]
+    seconds: float
+    test: Comparison | None = None
+    notes: tuple[str, ...] = ()
+    signatures: Mapping[str, Signature] = field(default_factory=dict, repr=False)
+    run_dir: Path | None = None
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """A 95% interval for `score`."""
+        return interval(self.chosen.scores)
+
+    @property
+    def calls(self) -> int:
+        """LM calls answered and paid for, all roles together."""
+        return sum(int(entry["calls"]) for entry in self.usage.values())
+
+    @property
+    def improved(self) -> bool:
+        """Is the candidate another one than the original?"""
+        return dict(self.candidate) != dict(self.original)
+
+    def save(self, path: str | Path) -> None:
+        """Write the candidate as JSON; `program.load(path)` reads it back."""
+        prompts.save(path, self.candidate, self.signatures)
+
+    def to_json(self) -> dict[str, Any]:
+        """The result as a JSON object."""
+        return {
+            "method": self.method,
+            "score": self.score,
+            "interval": list(self.interval),
+            "baseline": self.baseline,
+            "test": self.test.to_json() if self.test else None,
+            "chosen_trial": self.chosen.number,
+            "trials": len(self.trials),
+            "usage": {role: dict(entry) for role, entry in self.usage.items()},
+            "importances": dict(self.importances),
+            "notes": list(self.notes),
+            "seconds": round(self.seconds, 3),
+            "candidate": prompts.to_json(self.candidate, self.signatures),
+        }
+
+    def write(self, directory: Path) -> None:
+        """Write `result.json` and `candidate.json` into the run's directory."""
+        text = json.dumps(self.to_json(), indent=2, ensure_ascii=False)
+        (directory / "result.json").write_text(text + "\n", encoding="utf-8")
+        self.save(directory / "candidate.json")
