@@ -111,6 +111,10 @@ class Request:
     rollout: int = 0
     schema: Mapping[str, Any] | None = None
 
+    def __post_init__(self) -> None:
+        if self.temperature is not None:  # 0 and 0.0 are one request
+            object.__setattr__(self, "temperature", float(self.temperature))
+
     def digest(self, identity: str = "") -> str:
         """A 32-hex-digit content address of the request put to the LM called `identity`.
 

@@ -4,11 +4,12 @@
     D²(x, x') = Σ_f a_f d_f(x, x')² / Σ_f a_f
 
 over the input fields f, d_f being the relative difference of two numbers, or `WORDS` times one
-minus the cosine of two bags of words. An instruction acts in two ways: fields it names get the attention a_f = 1
-and the others `UNNAMED` (none or all named: everyone 1), and a class it describes ("setosa:
-petal_length about 1.5") is a demonstration of its own, of weight `HEARSAY` and with only those
-fields. So mislabelled demos pull the wrong way, distant ones say nothing, and knowing which
-features matter pays only together with demos that show them.
+minus the cosine of two bags of words (without the words that demonstrations of two labels share).
+An instruction acts in two ways: fields it names get the attention a_f = 1 and the others `UNNAMED`
+(none or all named: everyone 1), and a class it describes ("setosa: petal_length about 1.5") is a
+demonstration of its own, of weight `HEARSAY` and with only those fields. So mislabelled demos pull
+the wrong way, distant ones say nothing, and knowing which features matter pays only together with
+demos that show them.
 """
 
 from __future__ import annotations
