@@ -1,10 +1,9 @@
 """Any `LM` behind the OpenAI protocol over HTTP: `mipro serve`, and what the client is tested on.
 
 `POST /v1/chat/completions`, `GET /v1/models`, `GET /health` and `GET /stats`, on the standard
-library's server, a thread per connection. `OpenAILM` against it answers as the LM itself would:
-`seed` carries `Request.rollout`, a JSON schema in `response_format` is `Request.schema`, and every
-`LMError` becomes the status and code that the client reads as that same error. Settings of the
-protocol that a `Request` does not know (`top_p`, `stop`, …) are ignored, but for `stream`.
+library's server, a thread per connection. `OpenAILM` against it answers as the LM itself would: the
+two share `wire.py` for requests and replies, and `status.py` for errors. Settings of the protocol
+that a `Request` does not know (`top_p`, `stop`, …) are ignored, but for `stream`.
 
 A request is data only: nothing in it is executed or opened. The server listens on loopback unless
 it is told otherwise.
@@ -22,27 +21,17 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
-from typing import Any, NoReturn
+from typing import Any
 
 from mipro.errors import ConfigError
-from mipro.lm import base
-from mipro.lm.base import LM, Completion, LMError, Message, Request
-from mipro.lm.openai import is_loopback
+from mipro.lm.address import is_loopback
+from mipro.lm.base import LM, AuthError, Completion, LMError, ModelNotFoundError
+from mipro.lm.status import Refused, refusal
+from mipro.lm.wire import MOST_REPLIES, parse_request, read_request, write_reply
+
+__all__ = ["LARGEST_BODY", "MOST_REPLIES", "Server", "ServerStats", "read_request"]
 
 LARGEST_BODY = 16 * 2**20  # bytes; a longer one is refused with 413
-MOST_REPLIES = 128  # the largest `n`, as OpenAI has it
-_ROLES = ("system", "user", "assistant")
-
-# error → status, code and type, the inverse of the client's reading; the first that fits counts
-_STATUS: tuple[tuple[type[LMError], int, str, str], ...] = (
-    (base.AuthError, 401, "invalid_api_key", "authentication_error"),
-    (base.ModelNotFoundError, 404, "model_not_found", "invalid_request_error"),
-    (base.RateLimitError, 429, "rate_limit_exceeded", "rate_limit_error"),
-    (base.UnavailableError, 503, "unavailable", "server_error"),
-    (base.LMTimeoutError, 408, "timeout", "timeout_error"),
-    (base.ContextLengthError, 400, "context_length_exceeded", "invalid_request_error"),
-    (base.MalformedResponseError, 400, "malformed_response", "server_error"),
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,21 +43,6 @@ class ServerStats:
     prompt_tokens: int = 0
     completion_tokens: int = 0
     errors: int = 0
-
-
-class _Refused(Exception):
-    """A request that is answered with an error."""
-
-    def __init__(
-        self,
-        status: int,
-        message: str,
-        code: str | None = None,
-        kind: str = "invalid_request_error",
-    ) -> None:
-        super().__init__(message)
-        self.status = status
-        self.body = {"error": {"message": message, "type": kind, "param": None, "code": code}}
 
 
 class Server:
@@ -150,147 +124,40 @@ class Server:
             return
         given = (header or "").removeprefix("Bearer ").encode("utf-8", "surrogateescape")
         if not hmac.compare_digest(given, self._key.encode()):
-            raise _Refused(401, "Incorrect API key.", "invalid_api_key", "authentication_error")
+            raise refusal(AuthError("Incorrect API key."))
 
     def complete(self, raw: bytes) -> dict[str, Any]:
         """The reply to a chat request's body, counted. Raises what is answered as an error."""
         try:
             completion = self._completion(raw)
-        except _Refused:
+        except Refused:
             self._count(ServerStats(requests=1, errors=1))
             raise
         usage = completion.usage
         self._count(ServerStats(1, 1, usage.prompt_tokens, usage.completion_tokens))
-        return _reply_body(completion, completion.model or self.lm.model)
+        return write_reply(completion, completion.model or self.lm.model)
 
     def _completion(self, raw: bytes) -> Completion:
-        body = _object(raw)
+        body = parse_request(raw)
         request = read_request(body)
         model = body.get("model", self.lm.model)
         if model != self.lm.model:
             message = f"The model {model!r} does not exist here; this server has {self.lm.model!r}."
-            raise _Refused(404, message, "model_not_found")
+            raise refusal(ModelNotFoundError(message))
         if self.latency:
             time.sleep(self.latency)
         try:
             return self.lm(request)
         except LMError as error:
-            for kind, status, code, name in _STATUS:
-                if isinstance(error, kind):
-                    raise _Refused(status, str(error), code, name) from error
-            status = 500 if error.systemic else 400
-            raise _Refused(status, str(error), "lm_error", "server_error") from error
+            raise refusal(error) from error
         except Exception as error:  # a bug in the LM is answered too, not a dropped line
             message = f"The LM failed with {type(error).__name__}: {error}"
-            raise _Refused(500, message, "internal_error", "server_error") from error
+            raise Refused(500, message, "internal_error", "server_error") from error
 
     def _count(self, more: ServerStats) -> None:
         with self._lock:
             sums = {name: getattr(self._stats, name) + k for name, k in asdict(more).items()}
             self._stats = replace(self._stats, **sums)
-
-
-def read_request(body: dict[str, Any]) -> Request:
-    """A chat-completions body as a `Request`. Raises the refusal (400) of one that is none."""
-    if body.get("stream"):
-        _bad("stream: streaming is not supported here; leave `stream` out.")
-    messages = body.get("messages")
-    if not isinstance(messages, list) or not messages:
-        _bad("messages: a non-empty list of {role, content} is required.")
-    limit = (
-        "max_completion_tokens" if body.get("max_completion_tokens") is not None else "max_tokens"
-    )
-    temperature = body.get("temperature")
-    if temperature is not None and (
-        type(temperature) not in (int, float) or not 0 <= temperature <= 2
-    ):
-        _bad(f"temperature: a number from 0 to 2 is required, not {temperature!r}.")
-    return Request(
-        messages=tuple(_message(i, message) for i, message in enumerate(messages)),
-        temperature=temperature,
-        max_tokens=_whole(body, limit, None, least=1),
-        n=_whole(body, "n", 1, least=1, most=MOST_REPLIES) or 1,
-        rollout=_whole(body, "seed", 0) or 0,
-        schema=_schema(body.get("response_format")),
-    )
-
-
-def _message(index: int, message: Any) -> Message:
-    role = message.get("role") if isinstance(message, dict) else None
-    if role not in _ROLES:
-        _bad(f"messages[{index}].role: one of {', '.join(_ROLES)} is required, not {role!r}.")
-    if not isinstance(message.get("content"), str):
-        _bad(f"messages[{index}].content: text is required.")
-    return Message(role, message["content"])
-
-
-def _whole(
-    body: dict[str, Any],
-    name: str,
-    default: int | None,
-    least: int = -(2**63),
-    most: int = 2**63 - 1,
-) -> int | None:
-    value = body.get(name)
-    if value is None:
-        return default
-    if type(value) is not int or not least <= value <= most:
-        _bad(f"{name}: a whole number from {least} to {most} is required, not {value!r}.")
-    return value
-
-
-def _schema(form: Any) -> dict[str, Any] | None:
-    kind = form.get("type") if isinstance(form, dict) else form
-    if kind is None or kind == "text":
-        return None
-    if kind == "json_object":
-        return {"type": "object"}
-    described = form.get("json_schema") if kind == "json_schema" else None
-    schema = described.get("schema") if isinstance(described, dict) else None
-    if not isinstance(schema, dict):
-        _bad("response_format: text, json_object, or json_schema with its schema is required.")
-    return schema
-
-
-def _bad(message: str) -> NoReturn:
-    raise _Refused(400, message)
-
-
-def _object(raw: bytes) -> dict[str, Any]:
-    try:
-        body = json.loads(raw, parse_constant=_no_number)
-    except (ValueError, RecursionError) as error:
-        raise _Refused(400, f"The body is not JSON: {error}.") from error
-    if not isinstance(body, dict):
-        _bad("The body is no JSON object.")
-    return body
-
-
-def _no_number(name: str) -> NoReturn:
-    raise ValueError(f"{name} is no JSON number")
-
-
-def _reply_body(completion: Completion, model: str) -> dict[str, Any]:
-    usage = completion.usage
-    return {
-        "id": "chatcmpl-mipro",
-        "object": "chat.completion",
-        "created": int(time.time()),
-        "model": model,
-        "choices": [
-            {
-                "index": index,
-                "message": {"role": "assistant", "content": text},
-                "finish_reason": completion.finish_reason,
-            }
-            for index, text in enumerate(completion.texts)
-        ],
-        "usage": {
-            "prompt_tokens": usage.prompt_tokens,
-            "completion_tokens": usage.completion_tokens,
-            "total_tokens": usage.total,
-        },
-    }
 
 
 class _HTTPServer(ThreadingHTTPServer):
@@ -343,7 +210,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _answer(self, route: Any) -> None:
         try:
             self._send(200, route())
-        except _Refused as refused:
+        except Refused as refused:
             self._send(refused.status, refused.body)
 
     def _get(self) -> dict[str, Any]:
@@ -369,11 +236,11 @@ class _Handler(BaseHTTPRequestHandler):
         length = self.headers["Content-Length"] or ""
         if not (length.isascii() and length.isdigit()):
             self.close_connection = True
-            raise _Refused(411, "A Content-Length is required.")
+            raise Refused(411, "A Content-Length is required.")
         if int(length) > LARGEST_BODY:
             self.close_connection = True
             self._drain(min(int(length), 4 * LARGEST_BODY))
-            raise _Refused(413, f"The body has {length} bytes; at most {LARGEST_BODY} are taken.")
+            raise Refused(413, f"The body has {length} bytes; at most {LARGEST_BODY} are taken.")
         return self.rfile.read(int(length))
 
     def _drain(self, length: int) -> None:
@@ -395,11 +262,11 @@ class _Handler(BaseHTTPRequestHandler):
         """What the standard library refuses itself (method, request line), in our form."""
         self.close_connection = True
         text = message or explain or "The request cannot be read."
-        self._send(code, _Refused(code, text).body)
+        self._send(code, Refused(code, text).body)
 
     def log_message(self, format: str, *args: Any) -> None:
         """Nothing: the stats count, and a request's text belongs in no log."""
 
 
-def _unknown(method: str, path: str) -> _Refused:
-    return _Refused(404, f"There is no {method} {path} here.", "unknown_url")
+def _unknown(method: str, path: str) -> Refused:
+    return Refused(404, f"There is no {method} {path} here.", "unknown_url")

@@ -14,7 +14,7 @@ import pytest
 from lm_doubles import KEY, ask, good
 
 from mipro.errors import ConfigError
-from mipro.lm import base, openai, tokens
+from mipro.lm import base, clients, tokens
 from mipro.lm.openai import OpenAILM
 
 
@@ -282,7 +282,7 @@ def test_the_key_is_sent_and_loopback_needs_none(faulty, monkeypatch):
 def test_the_key_shows_nowhere(faulty):
     lm = lm_at(faulty((200, good())), api_key=KEY)
     lm(ask())
-    assert KEY not in repr(lm) + lm.identity + repr(vars(lm)) + repr(openai._clients)
+    assert KEY not in repr(lm) + lm.identity + repr(vars(lm)) + repr(clients._clients)
 
 
 def test_a_pickle_holds_no_key_and_reads_it_anew(faulty, monkeypatch):
@@ -341,4 +341,4 @@ def test_threads_and_instances_share_a_few_clients(faulty):
     with ThreadPoolExecutor(64) as threads:
         list(threads.map(lambda _: lm_at(end)(ask()), range(200)))
     assert len(end.seen) == 200
-    assert len(openai._clients) <= openai._POOLS
+    assert len(clients._clients) <= clients._POOLS
