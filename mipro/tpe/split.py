@@ -156,7 +156,10 @@ def foretold(space: Space, pool: Pool, prior: float = 1.0) -> Floats:
     """
     mu = float(pool.n @ pool.mean / pool.n.sum())
     r = pool.n / pool.n.mean()
-    floor = 1e-12 * (1 + mu * mu)
+    # relative to the scores' own spread, for their unit and origin must not count
+    floor = 1e-9 * float(pool.mean.var())
+    if floor == 0.0:  # all alike: there is nothing to foretell
+        return np.full(len(pool.mean), mu)
 
     def centre(similar: Floats) -> Floats:
         return np.asarray((r * pool.mean @ similar + prior * mu) / (r @ similar + prior))
