@@ -8,7 +8,6 @@ demonstrations. From them N sets per module are drawn (paper, section 4; MIPRO s
 from __future__ import annotations
 
 import json
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
@@ -21,6 +20,7 @@ from mipro.errors import CandidateError, ConfigError
 from mipro.evaluation import Evaluation, Outcome, evaluate
 from mipro.lm.base import LM
 from mipro.metrics import Metric
+from mipro.programs import types
 from mipro.programs.adapter import Adapter
 from mipro.programs.program import Program
 from mipro.programs.prompt import Candidate, Demo, check_demo
@@ -100,47 +100,55 @@ def bootstrap(
         allow_all_failed=True,
     )
     wanted = max_bootstrapped * sets
-    kept, attempted = _passing(scored, train, wanted, threshold, rng)
+    ran = _taught(scored, train, wanted, threshold, rng)
+    kept = [(i, outcome) for i, outcome in ran if _passes(outcome, threshold)]
     pools, notes = _pools(kept, signatures)
-    labelled = {name: _labelled(train, signature) for name, signature in signatures.items()}
     if wanted and not kept:
-        notes += (
-            f"no trace passed: of {attempted} runs of the teacher none scored {threshold} or more; "
-            f"there are no bootstrapped demonstrations",
-        )
+        notes += (_none_passed([outcome for _, outcome in ran], threshold),)
+    labelled = {name: _labelled(train, signature) for name, signature in signatures.items()}
     draw = _Draw(sets, max_bootstrapped, max_labelled, rng)
-    return Bootstrap(
-        {name: draw.sets_of(pools[name], labelled[name]) for name in signatures},
-        attempted,
-        len(kept),
-        notes,
-    )
+    demo_sets = {name: draw.sets_of(pools[name], labelled[name]) for name in signatures}
+    for name in signatures:
+        if kept and not pools[name]:
+            notes += (f"no trace that passed gives a demonstration of '{name}'",)
+        if demo_sets[name] == ((),):
+            notes += (f"there are no demonstrations of '{name}' at all: its only set is empty",)
+    return Bootstrap(demo_sets, len(ran), len(kept), notes)
 
 
-def _passing(
+def _taught(
     scored: Callable[..., Evaluation],
     train: Sequence[Example],
     wanted: int,
     threshold: float,
     rng: Generator,
-) -> tuple[list[tuple[int, Outcome]], int]:
+) -> list[tuple[int, Outcome]]:
     """Run the teacher, a chunk of shuffled examples at a time, until `wanted` traces pass.
 
-    Returns (index, outcome) of those that passed, and how many were run.
+    Returns (index, outcome) of every run.
     """
     order = [int(i) for i in rng.permutation(len(train))]
-    kept: list[tuple[int, Outcome]] = []
-    attempted = 0
-    while len(kept) < wanted and attempted < len(order):
-        chunk = order[attempted : attempted + CHUNK]
-        attempted += len(chunk)
+    ran: list[tuple[int, Outcome]] = []
+    passed = 0
+    while passed < wanted and len(ran) < len(order):
+        chunk = order[len(ran) : len(ran) + CHUNK]
         outcomes = scored(examples=[train[i] for i in chunk]).outcomes
-        kept += [
-            (i, outcome)
-            for i, outcome in zip(chunk, outcomes, strict=True)
-            if outcome.error is None and outcome.score >= threshold
-        ]
-    return kept, attempted
+        ran += zip(chunk, outcomes, strict=True)
+        passed += sum(_passes(outcome, threshold) for outcome in outcomes)
+    return ran
+
+
+def _passes(outcome: Outcome, threshold: float) -> bool:
+    return outcome.error is None and outcome.score >= threshold
+
+
+def _none_passed(outcomes: Sequence[Outcome], threshold: float) -> str:
+    failed = [outcome.error for outcome in outcomes if outcome.error is not None]
+    why = f" ({len(failed)} failed, the first: {failed[0]})" if failed else ""
+    return (
+        f"no trace passed: of {len(outcomes)} runs of the teacher none scored {threshold} or "
+        f"more{why}; there are no bootstrapped demonstrations"
+    )
 
 
 Pool = list[tuple[int, list[Demo]]]  # (training example, the module's demonstrations in its trace)
@@ -151,7 +159,7 @@ def _pools(
 ) -> tuple[dict[str, Pool], tuple[str, ...]]:
     """The demonstrations of each module, trace by trace, and a note for any that can't be one."""
     pools: dict[str, Pool] = {name: [] for name in signatures}
-    faults: Counter[str] = Counter()
+    faults: dict[str, list[str]] = {}
     for index, outcome in kept:
         found: dict[str, list[Demo]] = {}
         for call in outcome.trace:
@@ -159,12 +167,15 @@ def _pools(
                 try:
                     demo = _demo(call, signatures[call.module])
                 except CandidateError as error:
-                    faults[str(error)] += 1
+                    faults.setdefault(call.module, []).append(str(error))
                     continue
                 found.setdefault(call.module, []).append(demo)
         for name, demos in found.items():
             pools[name].append((index, demos))
-    notes = tuple(f"{count} traced calls are no demonstration: {f}" for f, count in faults.items())
+    notes = tuple(
+        f"{len(found)} traced calls of '{name}' are no demonstration, the first: {found[0]}"
+        for name, found in faults.items()
+    )
     return pools, notes
 
 
@@ -178,16 +189,24 @@ def _demo(call: ModuleCall, signature: Signature) -> Demo:
 
 
 def _labelled(train: Sequence[Example], signature: Signature) -> list[tuple[int, Demo]]:
-    """Examples that hold all of a module's outputs (its reasoning apart) and one input or more."""
+    """Examples that hold all of a module's outputs (its reasoning apart) and one input or more.
+
+    A module whose one output is reasoning has no labels.
+    """
     outputs = [f.name for f in signature.outputs if f.name != "reasoning"]
     inputs = [f.name for f in signature.inputs]
     found = []
     for i, example in enumerate(train):
-        values = {name: example[name] for name in [*inputs, *outputs] if name in example}
-        if all(n in values for n in outputs) and any(n in values for n in inputs):
+        given = {name: example.get(name) for name in [*inputs, *outputs]}
+        values = {name: value for name, value in given.items() if value is not None}
+        if outputs and all(n in values for n in outputs) and any(n in values for n in inputs):
             try:
+                for n in outputs:
+                    kind = signature.fields[n].type
+                    if isinstance(values[n], str) and kind is not str:  # from a CSV file, say
+                        values[n] = types.read(kind, values[n])
                 found.append((i, Demo(check_demo(values, signature, f"training example {i}"))))
-            except CandidateError:
+            except (CandidateError, ValueError):
                 continue  # a label of another type than the module's output is no demonstration
     return found
 

@@ -19,15 +19,16 @@ from mipro.seeds import stream
 class Example(Mapping[str, Any]):
     """One datum: named fields, some of which are the program's inputs, the rest its labels.
 
-    Fields are read as attributes (`example.question`) or items (`example["question"]`). Asking
-    for a field it lacks raises `MissingFieldError`, which names the fields it has. Immutable.
+    Fields are read as attributes (`example.question`) or items (`example["question"]`; a field
+    with the name of a method, say `values`, only so). Asking for a field it lacks raises
+    `MissingFieldError`, which names the fields it has. Immutable.
     """
 
     __slots__ = ("_fields", "_inputs")
 
     def __init__(self, fields: Mapping[str, Any], inputs: Sequence[str]) -> None:
         object.__setattr__(self, "_fields", dict(fields))
-        object.__setattr__(self, "_inputs", tuple(inputs))
+        object.__setattr__(self, "_inputs", _input_names(inputs))
         for name in self._inputs:
             if self._fields.get(name) is None:
                 raise MissingFieldError(
@@ -39,8 +40,8 @@ class Example(Mapping[str, Any]):
 
     @property
     def inputs(self) -> dict[str, Any]:
-        """What the program is called with."""
-        return {name: self._fields[name] for name in self._inputs}
+        """What the program is called with: lists are copies, the program's to change."""
+        return {name: _own(self._fields[name]) for name in self._inputs}
 
     @property
     def labels(self) -> dict[str, Any]:
@@ -48,17 +49,17 @@ class Example(Mapping[str, Any]):
         return {name: v for name, v in self._fields.items() if name not in self._inputs}
 
     def __getitem__(self, name: str) -> Any:
-        return self._fields[name]
-
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("_"):  # never a field: keeps copy and pickle out of here
-            raise AttributeError(name)
         try:
             return self._fields[name]
         except KeyError:
             raise MissingFieldError(
                 f"the example has no field '{name}'; it has {_names(self._fields)}"
             ) from None
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):  # never a field: keeps copy and pickle out of here
+            raise AttributeError(name)
+        return self[name]
 
     def __setattr__(self, name: str, value: Any) -> None:
         raise AttributeError(f"an Example is immutable; '{name}' cannot be set")
@@ -88,6 +89,7 @@ def load_jsonl(path: str | Path, inputs: Sequence[str]) -> list[Example]:
     """Read one JSON object a line. Raises `DataError` with file and line on the first bad one."""
     import jsonlines
 
+    inputs = _input_names(inputs)
     examples: list[Example] = []
     line = 0
 
@@ -105,6 +107,8 @@ def load_jsonl(path: str | Path, inputs: Sequence[str]) -> list[Example]:
                 examples.append(_example(fields, inputs, path, line))
         except jsonlines.InvalidLineError as error:
             raise _bad(path, error.lineno, str(error)) from error
+        except RecursionError as error:
+            raise _bad(path, line, "it is nested too deeply") from error
     return _some(examples, path)
 
 
@@ -116,8 +120,9 @@ def load_csv(
     """Read a CSV file with a header line; `types` converts named columns (say `{"age": float}`).
 
     Columns without a name are dropped where they are empty. Raises `DataError` with file and line
-    on a row of the wrong width, an empty input, or a value its type refuses.
+    on a column named twice, a row of the wrong width, an empty input, or a value its type refuses.
     """
+    inputs, types = _input_names(inputs), types or {}
     with _opened(path) as file:
         try:
             text = file.read().decode("utf-8-sig")
@@ -126,15 +131,28 @@ def load_csv(
             raise _bad(path, line, f"not UTF-8 text ({error.reason})") from error
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     try:
-        header = next(reader, [])
+        rows = (cells for cells in reader if cells)  # a blank line is no row
+        header = _header(next(rows, []), types, path, reader.line_num)
         examples = [
-            _example(_row(header, cells, types or {}, path, reader.line_num), inputs, path, line)
-            for cells in reader
-            if cells and (line := reader.line_num)
+            _example(_row(header, cells, types, path, reader.line_num), inputs, path, line)
+            for cells in rows
+            if (line := reader.line_num)
         ]
     except csv.Error as error:
         raise _bad(path, reader.line_num, str(error)) from error
     return _some(examples, path)
+
+
+def _header(
+    names: list[str], types: Mapping[str, Callable[[str], Any]], path: str | Path, line: int
+) -> list[str]:
+    for i, name in enumerate(names):
+        if name.strip() and name in names[:i]:
+            raise _bad(path, line, f"two columns are called '{name}'")
+    for name in types:
+        if names and name not in names:
+            raise _bad(path, line, f"`types` names a column '{name}'; there are {_names(names)}")
+    return names
 
 
 def _row(
@@ -154,8 +172,9 @@ def _row(
             continue
         try:
             row[name] = types[name](cell) if name in types else cell
-        except (ValueError, TypeError) as error:
-            raise _bad(path, line, f"column '{name}': {error}") from error
+        except Exception as error:  # the user's own conversion may raise anything
+            what = f"column '{name}': {cell!r} is refused ({type(error).__name__}: {error})"
+            raise _bad(path, line, what) from error
     return row
 
 
@@ -186,7 +205,22 @@ def _bad(path: str | Path, line: int, what: str) -> DataError:
     return DataError(f"{path}, line {line}: {what}")
 
 
-def _names(fields: Mapping[str, Any]) -> str:
+def _input_names(inputs: Sequence[str]) -> tuple[str, ...]:
+    if isinstance(inputs, str):  # inputs=("question") is a text, for want of a comma
+        raise DataError(f"inputs={inputs!r}: a sequence of names is wanted, say ({inputs!r},)")
+    return tuple(inputs)
+
+
+def _own(value: Any) -> Any:
+    """A list or dict copied at every depth; anything else as it is."""
+    if type(value) is list:
+        return [_own(item) for item in value]
+    if type(value) is dict:
+        return {key: _own(item) for key, item in value.items()}
+    return value
+
+
+def _names(fields: Iterable[str]) -> str:
     return ", ".join(f"'{name}'" for name in fields) or "no fields"
 
 
@@ -206,9 +240,10 @@ def split(
     total = len(examples)
     counts = []
     for name, size in (("train", train), ("val", val), ("test", test)):
-        if size < 0 or (isinstance(size, float) and size > 1):
+        share = isinstance(size, float)
+        if not size >= 0 or (share and size > 1):
             raise DataError(f"{name}={size}: a count, or a share between 0 and 1, is wanted")
-        counts.append(size if isinstance(size, int) else int(size * total + 1e-9))
+        counts.append(int(size * total + 1e-9) if share else int(size))
     if sum(counts) > total:
         raise DataError(
             f"train {counts[0]} + val {counts[1]} + test {counts[2]} examples are asked of {total}"

@@ -32,11 +32,15 @@ class DataError(MiproError):
     """A data file, or one of its examples, that cannot be used."""
 
 
-class MissingFieldError(DataError, AttributeError):
+class MissingFieldError(DataError, AttributeError, KeyError):
     """A field asked of an example or a prediction that does not hold it.
 
-    Also an `AttributeError`, so that `getattr(example, name, default)` behaves as usual.
+    Also an `AttributeError` and a `KeyError`, so that `getattr(example, name, default)` and
+    `example.get(name)` behave as usual.
     """
+
+    def __str__(self) -> str:
+        return Exception.__str__(self)  # a KeyError shows its message in quotes
 
 
 class MetricError(MiproError):

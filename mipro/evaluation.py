@@ -101,10 +101,11 @@ def evaluate(
     either way. Before the first call the fields of the data and the metric are tried
     (`preflight.check_task`).
 
-    Raises `DataError` and `MetricError` for data and metrics that cannot be used, `LMError` of a
+    Raises `ConfigError`, `DataError` and `MetricError` for a program, data and metrics that cannot
+    be used, `CandidateError` for a candidate that does not fit, `LMError` of a
     systemic kind at once, and `RunError` if every example fails (unless `allow_all_failed`).
     """
-    wrapped = Metric.of(metric)
+    wrapped, examples = Metric.of(metric), tuple(examples)
     check_task(program, examples, wrapped)
     program.checked(candidate or {})
     job = _Job(program, wrapped, lm, candidate, adapter, rollout)
@@ -130,9 +131,14 @@ class _Job:
 
     def __call__(self, index: int, example: Example) -> Outcome:
         started = time.perf_counter()
+        lm, abroad = self.lm, None
+        if isinstance(lm, Metered) and lm.ledger.detached:
+            # in another process: a ledger for this example alone, as the job may serve for many
+            abroad = Ledger(detached=True)
+            lm = replace(lm, ledger=abroad)
         run = self.program.run(
             example.inputs,
-            lm=self.lm,
+            lm=lm,
             candidate=self.candidate,
             adapter=self.adapter,
             rollout=self.rollout,
@@ -143,14 +149,12 @@ class _Job:
         if run.prediction is not None:
             try:
                 score = self.metric(example, run.prediction, run.trace)
-            except MetricError:
-                raise  # the metric is at fault, whatever the example
+            except MetricError as fault:  # the metric is at fault, not one reply
+                raise MetricError(f"{fault} (example {index})") from fault
             except Exception as fault:  # noqa: BLE001 - a user's metric may raise anything
                 error = f"metric {self.metric.name} raised {type(fault).__name__}: {fault}"
         prediction = run.prediction if error is None else None
         seconds = time.perf_counter() - started
-        ledger = self.lm.ledger if isinstance(self.lm, Metered) else None
-        abroad = ledger if ledger is not None and ledger.detached else None
         return Outcome(index, score, prediction, run.trace, seconds, error, abroad)
 
 

@@ -26,8 +26,11 @@ class Journal:
 
         self.path = Path(path)
         try:
-            # "x" refuses a file that is there: a run already paid for is never overwritten
-            self._file = self.path.open("x", encoding="utf-8", newline="\n")
+            # "x" refuses a file that is there: a run already paid for is never overwritten. Half
+            # a surrogate pair, which UTF-8 has no bytes for, is written as JSON's own escape
+            self._file = self.path.open(
+                "x", encoding="utf-8", errors="backslashreplace", newline="\n"
+            )
         except FileExistsError as error:
             raise ConfigError(
                 f"{self.path} already holds a run: name another run directory"
@@ -64,7 +67,7 @@ def read_journal(path: str | Path) -> list[dict[str, Any]]:
 
     events: list[dict[str, Any]] = []
     try:
-        with jsonlines.open(path) as reader:
+        with open(path, "rb") as file, jsonlines.Reader(file) as reader:
             events.extend(reader.iter(type=dict))
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
@@ -75,8 +78,10 @@ def read_journal(path: str | Path) -> list[dict[str, Any]]:
 
 def without_times(event: Event) -> dict[str, Any]:
     """The event without what differs between two equal runs, at any depth."""
-    return {
-        key: without_times(value) if isinstance(value, dict) else value
-        for key, value in event.items()
-        if key not in TIMES
-    }
+    return {key: _timeless(value) for key, value in event.items() if key not in TIMES}
+
+
+def _timeless(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_timeless(item) for item in value]
+    return without_times(value) if isinstance(value, dict) else value

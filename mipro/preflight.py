@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from mipro.data import Example
-from mipro.errors import DataError, MetricError, MissingFieldError
+from mipro.errors import ConfigError, DataError, MetricError, MissingFieldError
 from mipro.metrics import Metric
 from mipro.programs.program import Program
 from mipro.programs.trace import Prediction, Trace
@@ -21,20 +21,24 @@ class _Expected(Prediction):
 
     __slots__ = ()
 
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("_"):
-            raise AttributeError(name)
-        return self.get(name, "")
+    def __getitem__(self, name: str) -> Any:
+        return self._fields.get(name, "")
 
 
 def check_task(program: Program, examples: Sequence[Example], metric: Metric) -> None:
     """Try every example's fields against the program, and the metric on the first one.
 
-    Raises `DataError` for no examples, or an input the program wants and an example lacks (or the
-    other way about); `MetricError` where the metric asks for a label the example lacks, or
-    returns None, NaN or text. A metric that raises for another reason on the made-up prediction is
-    given the benefit of the doubt: on a real one it is a failed outcome with that reason.
+    Raises `ConfigError` for what is no program; `DataError` for no examples, or an input the
+    program wants and an example lacks (or the other way about); `MetricError` where the metric
+    asks for a label the example lacks, or returns None, NaN or text. A metric that raises for
+    another reason on the made-up prediction is given the benefit of the doubt: on a real one it is
+    a failed outcome with that reason.
     """
+    if not isinstance(program, Program):
+        raise ConfigError(
+            f"{program!r} is no mipro.Program object: an instance of your subclass is wanted (of a "
+            f"program loaded with a candidate, give `.program`, and candidate=….candidate)"
+        )
     if not examples:
         raise DataError("there are no examples to evaluate on")
     program.modules()

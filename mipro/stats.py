@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from mipro.errors import ConfigError
 
 RESAMPLES = 9_999
+BATCH = 500  # resamples held in memory at a time
 
 
 def interval(scores: Sequence[float] | NDArray[Any], level: float = 0.95) -> tuple[float, float]:
@@ -73,6 +74,7 @@ def paired_test(before: Sequence[float], after: Sequence[float]) -> PairedTest:
         lambda x, y, axis: np.mean(y - x, axis=axis),
         permutation_type="samples",
         n_resamples=RESAMPLES,
+        batch=BATCH,
         vectorized=True,
         rng=np.random.default_rng(0),
     )

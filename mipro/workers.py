@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from concurrent.futures import FIRST_EXCEPTION, Executor, Future, ThreadPoolExecutor, wait
 from typing import TypeVar
 
 from mipro.errors import ConfigError
@@ -21,8 +21,8 @@ def in_order(
 ) -> list[R]:
     """`job(index, item)` for every item, results in the order of the items.
 
-    On `executor`, or on `threads` threads of its own. The first exception, in that same order,
-    cancels what has not begun and is raised.
+    On `executor`, or on `threads` threads of its own. An exception cancels at once what has not
+    begun, and is raised; of several, the first in that same order.
     """
     if threads < 1:
         raise ConfigError(f"threads={threads}: at least 1 is wanted")
@@ -38,8 +38,8 @@ def _on(executor: Executor, job: Callable[[int, T], R], items: Sequence[T]) -> l
     futures: list[Future[R]] = []
     try:
         futures += [executor.submit(job, i, item) for i, item in enumerate(items)]
-        return [future.result() for future in futures]
-    except BaseException:
+        wait(futures, return_when=FIRST_EXCEPTION)
+    finally:
         for future in futures:
-            future.cancel()
-        raise
+            future.cancel()  # nothing, where all are done
+    return [future.result() for future in futures if not future.cancelled()]

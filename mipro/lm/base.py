@@ -123,7 +123,7 @@ class Request:
         body = [
             identity,
             self.messages,
-            None if self.temperature is None else float(self.temperature),  # 0 and 0.0 are equal
+            self.temperature,
             self.max_tokens,
             self.n,
             self.rollout,

@@ -74,14 +74,17 @@ class Ledger:
 
     Whole numbers are summed and costs derived from them, so that the order in which threads book
     their calls changes no digit. A ledger that travels to another process arrives empty and
-    `detached`: what it books there has to be brought home and merged (`evaluate` does).
+    `detached`: what is booked there has to be brought home and merged (`evaluate` does). A detached
+    one travels whole.
     """
 
-    def __init__(self, prices: Mapping[str, Price] | None = None) -> None:
+    def __init__(
+        self, prices: Mapping[str, Price] | None = None, *, detached: bool = False
+    ) -> None:
         self.prices: dict[str, Price] = dict(prices or {})
         self._entries: dict[tuple[str, str], Entry] = {}
         self._lock = threading.Lock()
-        self.detached = False
+        self.detached = detached
 
     def completed(self, role: str, model: str, completion: Completion) -> None:
         """Book an answered call."""
@@ -128,11 +131,12 @@ class Ledger:
         return {role: entry.to_json() for role, entry in self.roles.items()}
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"prices": self.prices}
+        with self._lock:
+            return {"prices": self.prices, "entries": dict(self._entries) if self.detached else {}}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.prices = state["prices"]
-        self._entries = {}
+        self._entries = state["entries"]
         self._lock = threading.Lock()
         self.detached = True
 

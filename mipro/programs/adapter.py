@@ -65,6 +65,10 @@ class Adapter(Protocol):
         """The output fields of `reply`, typed. Raises `ParseError`."""
         ...
 
+    def closed(self, reply: str) -> bool:
+        """Is a reply that can be parsed whole, even if it was cut off at max_tokens?"""
+        ...
+
 
 class ChatAdapter:
     """Fields below `[[ ## name ## ]]` headers, in and out."""
@@ -88,6 +92,10 @@ class ChatAdapter:
                 raise ParseError(module, field.name, "it is missing from the reply", reply)
             values[field.name] = _value(field, sections[field.name], types.read, module, reply)
         return values
+
+    def closed(self, reply: str) -> bool:
+        """Does it have the closing header? Without it the last field may be half a text."""
+        return END in reply
 
 
 class JSONAdapter:
@@ -122,6 +130,10 @@ class JSONAdapter:
                 raise ParseError(module, field.name, "it is missing from the reply", reply)
             values[field.name] = _value(field, body[field.name], types.check, module, reply)
         return values
+
+    def closed(self, reply: str) -> bool:
+        """Always: half an object is no JSON."""
+        return True
 
 
 def _value(field: Field, raw: Any, read: Any, module: str, reply: str) -> Any:

@@ -12,6 +12,7 @@ from typing import Any
 
 from mipro.errors import ParseError, RunError, SignatureError
 from mipro.lm.base import Completion, LMError, Message, Request, Usage
+from mipro.programs import types
 from mipro.programs.prompt import Prompt
 from mipro.programs.signature import Field, Signature
 from mipro.programs.trace import CURRENT, ModuleCall, Prediction, RunContext
@@ -59,19 +60,27 @@ class Predict:
         name = run.names.get(id(self))
         if name is None:
             raise RunError(
-                f"the module '{self.signature}' was called, but is not found in an attribute, "
-                f"list or dict of the program; the program has {', '.join(run.names.values())}"
+                f"the module '{self.signature}' was called, but is not found in an attribute of "
+                f"the program object (set in __init__), or in a list or dict held by one; the "
+                f"program has {', '.join(run.names.values())}"
             )
-        self._check(name, inputs)
-        return _call(self, name, run, inputs)
+        return _call(self, name, run, self._checked(name, inputs))
 
-    def _check(self, name: str, inputs: Mapping[str, Any]) -> None:
+    def _checked(self, name: str, inputs: Mapping[str, Any]) -> dict[str, Any]:
+        """The inputs as they are now: a program may go on changing a list it has passed."""
         wanted = [field.name for field in self.signature.inputs]
         missing = [n for n in wanted if n not in inputs]
         unknown = [n for n in inputs if n not in wanted]
         if missing or unknown:
             fault = f"'{missing[0]}' is missing" if missing else f"'{unknown[0]}' is not among them"
             raise SignatureError(f"module '{name}' takes {', '.join(wanted)}: {fault}")
+        taken = {}
+        for n in wanted:
+            try:
+                taken[n] = types.snapshot(inputs[n])
+            except ValueError as error:
+                raise SignatureError(f"module '{name}', input '{n}': {error}") from error
+        return taken
 
     def __repr__(self) -> str:
         return f"Predict({str(self.signature)!r})"
@@ -109,19 +118,24 @@ def _call(module: Predict, name: str, run: RunContext, inputs: Mapping[str, Any]
         run.calls.append(_record(name, inputs, {}, messages, completion, started, error))
         raise
     run.calls.append(_record(name, inputs, outputs, messages, completion, started, None))
-    return Prediction(outputs)
+    return Prediction(types.snapshot(outputs))
 
 
 def _parsed(
     run: RunContext, signature: Signature, completion: Completion, name: str
 ) -> dict[str, Any]:
+    reply, cut = completion.text, completion.finish_reason == "length"
     try:
-        return run.adapter.parse(signature, completion.text, name)
+        outputs = run.adapter.parse(signature, reply, name)
     except ParseError as error:
-        if completion.finish_reason != "length":
+        if not cut:
             raise
         reason = f"{error.reason} (the reply was cut off at max_tokens: allow more)"
-        raise ParseError(name, error.field, reason, error.reply) from error
+        raise ParseError(name, error.field, reason, reply) from error
+    if cut and not run.adapter.closed(reply):
+        reason = "the reply was cut off at max_tokens: allow more"
+        raise ParseError(name, signature.outputs[-1].name, reason, reply)
+    return outputs
 
 
 def _record(

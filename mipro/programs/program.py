@@ -49,6 +49,12 @@ class Program:
         a module the program lacks.
         """
         if lm is None and CURRENT.get() is not None:
+            if candidate is not None or adapter is not None or rollout:
+                raise RunError(
+                    f"{type(self).__name__} was called as a part of another program with a "
+                    f"candidate, adapter or rollout of its own: it takes the other's, unless it "
+                    f"is given its own lm=… as well"
+                )
             return _as_prediction(self, self.forward(**inputs))
         run = self.run(inputs, lm=lm, candidate=candidate, adapter=adapter, rollout=rollout)
         if run.error is not None:
@@ -69,8 +75,12 @@ class Program:
 
         Raises only what is wrong with the call itself: no LM, a candidate that does not fit.
         """
-        if lm is None:
-            raise RunError(f"no language model: call {type(self).__name__} with lm=…")
+        if not callable(lm):
+            given = "" if lm is None else f", not {lm!r}"
+            raise RunError(
+                f"no language model: call {type(self).__name__} with lm=…{given} "
+                f"(an LM is called with a Request)"
+            )
         names = self.modules()
         context = RunContext(
             lm=lm,
@@ -95,7 +105,7 @@ class Program:
         if not found:
             raise RunError(
                 f"{type(self).__name__} has no modules: put a Predict or ChainOfThought in an "
-                f"attribute (or in a list or dict held by one)"
+                f"attribute, in __init__ (or in a list or dict held by one)"
             )
         return found
 
@@ -110,13 +120,14 @@ class Program:
     def checked(
         self, candidate: Candidate, modules: Mapping[str, Predict] | None = None
     ) -> Candidate:
-        """The candidate, if the program has all the modules it names; else `CandidateError`."""
+        """The candidate, if it fits the program, demonstrations too; else `CandidateError`."""
         known = modules if modules is not None else self.modules()
-        for name in candidate:
+        for name, prompt in candidate.items():
             if name not in known:
                 raise CandidateError(
                     f"{type(self).__name__} has no module '{name}'; it has {', '.join(known)}"
                 )
+            prompts.check_prompt(prompt, known[name].signature, name)
         return candidate
 
     def input_names(self) -> tuple[list[str], list[str], bool]:

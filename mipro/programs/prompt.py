@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -133,15 +133,44 @@ def _demo(body: Any, signature: Signature, where: str) -> Demo:
     return Demo(check_demo(values, signature, where), bool(body.get("bootstrapped", False)))
 
 
+def check_prompt(prompt: Any, signature: Signature, where: str) -> None:
+    """Raise `CandidateError` for what is no `Prompt`, or a demo that does not fit the module."""
+    if not isinstance(prompt, Prompt):
+        raise CandidateError(f"{where}: a mipro.Prompt is wanted, not {prompt!r}")
+    for i, demo in enumerate(prompt.demos, 1):
+        if not isinstance(demo, Demo):
+            raise CandidateError(f"{where}: demo {i}: a mipro.Demo is wanted, not {demo!r}")
+        try:
+            _check_demo_once(demo, signature, f"{where}: demo {i}")
+        except TypeError as error:  # its digest asks for JSON
+            raise CandidateError(f"{where}: demo {i}: {error}") from error
+
+
+@lru_cache(maxsize=65_536)
+def _check_demo_once(demo: Demo, signature: Signature, where: str) -> None:
+    check_demo(demo.values, signature, where)
+
+
 def check_demo(values: Mapping[str, Any], signature: Signature, where: str) -> dict[str, Any]:
-    """The values checked against the signature; `reasoning` alone may be left out."""
+    """A copy of the values, checked against the signature; `reasoning` alone may be left out.
+
+    Inputs are taken as programs give them: one declared as text, which is what an undeclared one
+    is, may hold any JSON value (a list of passages, say); text given for another type is read as
+    that type (a CSV file holds nothing else).
+    """
     checked = {}
     for name, value in values.items():
         field = signature.fields.get(name)
         if field is None:
             raise CandidateError(f"{where}: '{signature}' has no field '{name}'")
         try:
-            checked[name] = types.check(field.type, value)
+            if field in signature.outputs:
+                checked[name] = types.check(field.type, value)
+            elif field.type is str:
+                checked[name] = types.snapshot(value)
+            else:
+                read = types.read if isinstance(value, str) else types.check
+                checked[name] = read(field.type, value)
         except ValueError as error:
             raise CandidateError(f"{where}: field '{name}': {error}") from error
     for field in signature.outputs:
@@ -153,15 +182,17 @@ def check_demo(values: Mapping[str, Any], signature: Signature, where: str) -> d
 def save(path: str | Path, candidate: Candidate, signatures: Mapping[str, Signature]) -> None:
     """Write the candidate as indented JSON."""
     text = json.dumps(to_json(candidate, signatures), indent=2, ensure_ascii=False)
-    Path(path).write_text(text + "\n", encoding="utf-8")
+    # half a surrogate pair, which UTF-8 has no bytes for, is written as JSON's own escape
+    data = (text + "\n").encode("utf-8", "backslashreplace")
+    Path(path).write_bytes(data)
 
 
 def load(path: str | Path, signatures: Mapping[str, Signature]) -> dict[str, Prompt]:
     """Read a candidate file. Raises `CandidateError` with the path and what is wrong."""
     try:
-        body = json.loads(Path(path).read_text(encoding="utf-8"))
+        body = json.loads(Path(path).read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise CandidateError(f"{path}: cannot be read: {error.strerror}") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise CandidateError(f"{path}: is not JSON: {error}") from error
     return from_json(body, signatures, str(path))

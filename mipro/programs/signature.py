@@ -10,6 +10,7 @@ Written as a string, `"context: list[str], question -> answer"`, or as a class:
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 import re
 from collections.abc import Mapping
@@ -20,8 +21,12 @@ from typing import Any, get_type_hints
 from mipro.errors import SignatureError
 from mipro.programs import types
 
-_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
-RESERVED = frozenset({"completed", "lm", "candidate", "adapter", "rollout", "trace", "self"})
+_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*\Z")
+# the closing header, what a program is called with, and the methods of a prediction
+RESERVED = frozenset(
+    {"completed", "lm", "candidate", "adapter", "rollout", "trace", "self"}
+    | {"get", "items", "keys", "values"}
+)
 
 
 @dataclass(frozen=True)
@@ -50,12 +55,18 @@ class Field:
     name: str
     type: Any = str
     description: str = ""
+    # for equality: typing holds Literal["a", "b"] and Literal["b", "a"] for equal, but their
+    # prompts differ
+    _spelled: str = dataclasses.field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         if not _NAME.match(self.name) or self.name in RESERVED:
-            taken = "reserved" if self.name in RESERVED else "no identifier"
-            raise SignatureError(f"'{self.name}' cannot name a field: it is {taken}")
+            fault = "it is reserved"
+            if self.name not in RESERVED:
+                fault = "a letter is wanted, then letters, digits or _"
+            raise SignatureError(f"'{self.name}' cannot name a field: {fault}")
         object.__setattr__(self, "type", types.check_type(self.type))
+        object.__setattr__(self, "_spelled", types.type_name(self.type))
 
     def __str__(self) -> str:
         return self.name if self.type is str else f"{self.name}: {types.type_name(self.type)}"
@@ -125,10 +136,12 @@ class Signature:
 
 
 def _from_string(spec: str) -> tuple[tuple[Field, ...], tuple[Field, ...]]:
-    sides = spec.split("->")
+    sides = _parts(spec, "->")
     if len(sides) != 2:
         raise SignatureError(f"'{spec}': one '->' is wanted between inputs and outputs")
-    left, right = (tuple(_field(part, spec) for part in _parts(side)) for side in sides)
+    left, right = (
+        tuple(_field(part, spec) for part in _parts(side, ",") if part.strip()) for side in sides
+    )
     return left, right
 
 
@@ -140,10 +153,10 @@ def _field(part: str, spec: str) -> Field:
         raise SignatureError(f"'{spec.strip()}': {error}") from error
 
 
-def _parts(side: str) -> list[str]:
-    """Split at the commas outside brackets and quotes."""
+def _parts(text: str, mark: str) -> list[str]:
+    """Split at the marks outside brackets and quotes."""
     parts, depth, quote, start = [], 0, "", 0
-    for i, char in enumerate(side):
+    for i, char in enumerate(text):
         if quote:
             quote = "" if char == quote else quote
         elif char in "'\"":
@@ -152,17 +165,22 @@ def _parts(side: str) -> list[str]:
             depth += 1
         elif char in "])":
             depth -= 1
-        elif char == "," and depth == 0:
-            parts.append(side[start:i])
-            start = i + 1
-    return [part for part in [*parts, side[start:]] if part.strip()]
+        elif depth == 0 and text.startswith(mark, i):
+            parts.append(text[start:i])
+            start = i + len(mark)
+    return [*parts, text[start:]]
 
 
 def _from_class(spec: type) -> tuple[tuple[Field, ...], tuple[Field, ...]]:
     try:
         hints = get_type_hints(spec)
-    except NameError as error:
+    except (NameError, AttributeError, SyntaxError, TypeError) as error:
         raise SignatureError(f"class {spec.__name__}: {error}") from error
+    for name, mark in inspect.getmembers_static(spec):
+        if isinstance(mark, _Mark) and name not in hints:
+            raise SignatureError(
+                f"class {spec.__name__}: the field '{name}' has no type: {name}: str = …"
+            )
     sides: dict[str, list[Field]] = {"input": [], "output": []}
     for name, annotation in hints.items():
         mark = getattr(spec, name, None)

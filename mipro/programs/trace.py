@@ -21,7 +21,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class ModuleCall:
-    """One call of one module. `outputs` is empty and `error` set where it failed."""
+    """One call of one module. `outputs` is empty and `error` set where it failed.
+
+    `inputs` and `outputs` are as they were then: what the program does to a list later is not seen.
+    """
 
     module: str
     inputs: Mapping[str, Any]
@@ -66,11 +69,6 @@ class Prediction(Mapping[str, Any]):
         self.trace = Trace()
 
     def __getitem__(self, name: str) -> Any:
-        return self._fields[name]
-
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("_") or name == "trace":
-            raise AttributeError(name)
         try:
             return self._fields[name]
         except KeyError:
@@ -78,6 +76,11 @@ class Prediction(Mapping[str, Any]):
             raise MissingFieldError(
                 f"the prediction has no field '{name}'; it has {have}"
             ) from None
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_") or name == "trace":
+            raise AttributeError(name)
+        return self[name]
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._fields)

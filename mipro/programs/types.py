@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import ast
 import json
+import math
 from collections.abc import Mapping
+from numbers import Integral, Real
 from types import GenericAlias
 from typing import Any, Literal, get_args, get_origin
 
@@ -49,16 +51,26 @@ def check_type(annotation: Any) -> Any:
     if annotation is list:
         return GenericAlias(list, (str,))
     origin, args = get_origin(annotation), get_args(annotation)
-    if annotation in _JSON_NAMES:
+    if isinstance(annotation, type) and annotation in _JSON_NAMES:
         return annotation
     if origin is list and len(args) == 1 and get_origin(args[0]) is not list:
         check_type(args[0])
         return annotation
     if origin is Literal and args and all(isinstance(v, (str, int, bool)) for v in args):
-        return annotation
+        return _check_literal(annotation)
     raise SignatureError(
         f"{annotation!r} is no field type; known are str, int, float, bool, list of these, Literal"
     )
+
+
+def _check_literal(annotation: Any) -> Any:
+    """Every value must be one that a reply can spell, and no other value with it."""
+    spelled = [str(value) for value in get_args(annotation)]
+    for i, text in enumerate(spelled):
+        if not text or text != text.strip() or text in spelled[:i]:
+            fault = "two values are spelled alike" if text in spelled[:i] else "white space around"
+            raise SignatureError(f"{type_name(annotation)}: {text!r}: {fault if text else 'empty'}")
+    return annotation
 
 
 def type_name(annotation: Any) -> str:
@@ -98,6 +110,26 @@ def write(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
+def snapshot(value: Any) -> Any:
+    """A copy of a value in JSON's own kinds, which later changes to the value do not reach.
+
+    Raises `ValueError` for what has no such form.
+    """
+    if value is None or type(value) in (str, int, float, bool):
+        return value
+    if isinstance(value, str):
+        return str.__str__(value)
+    if isinstance(value, (list, tuple)):
+        return [snapshot(item) for item in value]
+    if isinstance(value, Mapping):
+        return {str(key): snapshot(item) for key, item in value.items()}
+    if isinstance(value, Real):  # numpy's numbers, say
+        return int(value) if isinstance(value, Integral) else float(value)
+    raise ValueError(
+        f"text, a number, true or false, a list or a mapping is wanted, not {_short(value)}"
+    )
+
+
 def read(annotation: Any, text: str) -> Any:
     """Read a value from text, strictly. Raises `ValueError` saying what was wanted."""
     text = text.strip()
@@ -114,7 +146,7 @@ def read(annotation: Any, text: str) -> Any:
         return _TRUTH[text.lower()]
     try:
         value = json.loads(text)
-    except json.JSONDecodeError:
+    except (ValueError, RecursionError):
         raise ValueError(f"{constraint(annotation)} is wanted, not {_short(text)}") from None
     return check(annotation, value)
 
@@ -128,20 +160,20 @@ def check(annotation: Any, value: Any) -> Any:
         if not isinstance(value, (list, tuple)):
             raise ValueError(f"{constraint(annotation)} is wanted, not {_short(value)}")
         return [check(get_args(annotation)[0], item) for item in value]
-    if annotation is float and type(value) is int:
-        return float(value)
-    if type(value) is not annotation:
+    kind = {str: str, int: Integral, float: Real, bool: bool}[annotation]
+    wrong = not isinstance(value, kind) or (isinstance(value, bool) and annotation is not bool)
+    if wrong or (annotation is float and not math.isfinite(value)):  # JSON has no NaN
         raise ValueError(f"{constraint(annotation)} is wanted, not {_short(value)}")
-    return value
+    return str.__str__(value) if annotation is str else annotation(value)
 
 
 def _one_of(values: tuple[Any, ...], text: str) -> Any:
-    """The declared value that `text` spells; case counts only where it decides."""
-    plain = text.strip().strip("\"'`")
-    for spelled in (str, lambda v: str(v).lower()):
-        found = [v for v in values if spelled(v) == spelled(plain)]
-        if len(found) == 1:
-            return found[0]
+    """The declared value that `text` spells; quotes and case count only where they decide."""
+    for plain in (text.strip(), text.strip().strip("\"'`")):
+        for spelled in (str, lambda v: str(v).lower()):
+            found = [v for v in values if spelled(v) == spelled(plain)]
+            if len(found) == 1:
+                return found[0]
     raise ValueError(f"one of {', '.join(str(v) for v in values)} is wanted, not {_short(text)}")
 
 
