@@ -119,5 +119,6 @@ class Mipro:
                 "choices": {name: len(space.choices(name)) for name in space.names},
                 "size": space.size(),
                 "startup": self.sampler.startup,
+                "grown": bool(self.trials),
             }
         )

@@ -14,7 +14,7 @@ from typing import Any
 from mipro.bootstrapping import Teacher
 from mipro.data import Example
 from mipro.data import split as split_data
-from mipro.errors import ConfigError, DataError, MetricError, MiproError
+from mipro.errors import ConfigError, DataError, MetricError
 from mipro.evaluation import Evaluation, evaluate
 from mipro.journal import SCHEMA, Event, Journal, Listener
 from mipro.lm.base import LM
@@ -83,7 +83,7 @@ def optimize(
         val=val,
         metric=wrapped,
         lm=Metered(lm, ledger, "task"),
-        prompt_lm=Metered(prompt_lm or lm, ledger, "prompt"),
+        prompt_lm=Metered(lm if prompt_lm is None else prompt_lm, ledger, "prompt"),
         teacher=_metered(teacher or Teacher(), lm, ledger),
         options=options,
         emit=recorder,
@@ -152,7 +152,7 @@ def _checked(name: str, program: Program, part: Sequence[Example], metric: Metri
 
 
 def _metered(teacher: Teacher, lm: LM, ledger: Ledger) -> Teacher:
-    metered = Metered(teacher.lm or lm, ledger, "teacher")
+    metered = Metered(lm if teacher.lm is None else teacher.lm, ledger, "teacher")
     return Teacher(teacher.program, teacher.candidate, metered)
 
 
@@ -222,11 +222,13 @@ class _Recorder:
         return self
 
     def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
-        """A run that ends in an error says so in its journal."""
-        if isinstance(error, MiproError):
-            self({"event": "error", "kind": type(error).__name__, "text": str(error)})
-        if self.journal is not None:
-            self.journal.close()
+        """A run that ends in an error, whosever it is, says so in its journal."""
+        try:
+            if error is not None:
+                self({"event": "error", "kind": type(error).__name__, "text": str(error)})
+        finally:
+            if self.journal is not None:
+                self.journal.close()
 
     def start(self, method: str, task: Task, test: Sequence[Example] | None) -> None:
         """Record what is run on what."""

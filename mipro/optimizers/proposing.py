@@ -37,7 +37,12 @@ class Proposing:
     def __init__(self, task: Task, demo_sets: DemoSets) -> None:
         self.task = task
         self.proposer = GroundedProposer(
-            task.program, task.train, task.prompt_lm, demo_sets=demo_sets, note=self._note
+            task.program,
+            task.train,
+            task.prompt_lm,
+            demo_sets=demo_sets,
+            tokens=task.options.evidence_tokens,
+            note=self._note,
         )
         most = max(len(sets) for sets in demo_sets.values())
         self.space = settings_space(most)
@@ -82,7 +87,14 @@ class Proposing:
         )
         for proposal in proposals:
             slots = self._taken(slots, proposal)
+        self._say_failed(proposals)
         return slots
+
+    def _say_failed(self, proposals: Sequence[Proposal]) -> None:
+        failed = [proposal for proposal in proposals if proposal.error is not None]
+        if failed:
+            text = f"{len(failed)} of {len(proposals)} proposals failed; the first: "
+            self.task.emit({"event": "note", "text": f"{text}{failed[0].error}"})
 
     def _tried(self, slots: Slots, module: str, trials: Sequence[Trial]) -> list[Tried | None]:
         """Each choice's credit: the mean over the examples of all trials that used it."""

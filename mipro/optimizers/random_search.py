@@ -5,6 +5,8 @@ No credit assignment at all: what the others have to beat.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from mipro.optimizers.preparing import bootstrapped
 from mipro.optimizers.slots import Slots
 from mipro.optimizers.task import Extracted, Step, Task, Trial
@@ -17,12 +19,14 @@ class RandomSearch:
 
     def initialize(self, task: Task) -> None:
         """Bootstrap demonstration sets; the instructions stay as they are."""
-        sets = bootstrapped(task, demos=True).demo_sets
+        self.left = max(1, task.options.examples(len(task.val)) // len(task.val))
+        # a set of its own for each candidate, as far as the traces give different ones
+        options = replace(task.options, demo_sets=max(task.options.demo_sets, self.left + 1))
+        sets = bootstrapped(replace(task, options=options), demos=True).demo_sets
         prompts = task.program.prompts()
         instructions = {module: (prompt.instruction,) for module, prompt in prompts.items()}
         self.slots = Slots(instructions, sets, tune_instructions=False)
         self.sampler = RandomSampler(self.slots.space, sequence(task.options.seed, "sampler"))
-        self.left = max(1, task.options.examples(len(task.val)) // len(task.val))
         self.trials: list[Trial] = []
 
     def propose(self) -> Step | None:

@@ -31,7 +31,8 @@ class Options:
     and `demo_sets` (N) count the choices of a slot, the original instruction and the empty set
     among them; `threshold` (λ) is what a trace must score. `proposal_waves` is ours: 1 proposes
     all instructions before the search, as the paper does; 2 keeps half for when the first have
-    been credited, so that the proposer's settings are drawn knowing what paid.
+    been credited, so that the proposer's settings are drawn knowing what paid. `evidence_tokens`
+    bounds what one prompt to the proposer shows: less for a model with a small window.
     """
 
     trials: int = 50
@@ -43,6 +44,7 @@ class Options:
     max_labelled: int = 4
     threshold: float = 1.0
     proposal_waves: int = 2
+    evidence_tokens: int = 8_000
     seed: int = 0
     threads: int = 8
 
@@ -51,6 +53,8 @@ class Options:
         for f in fields(self):
             value = getattr(self, f.name)
             if f.name == "threshold":
+                if isinstance(value, bool) or not isinstance(value, (int, float)) or value != value:
+                    raise ConfigError(f"threshold={value!r}: a number is wanted")
                 continue
             if isinstance(value, bool) or not isinstance(value, int):
                 raise ConfigError(f"{f.name}={value!r}: a whole number is wanted")

@@ -44,18 +44,19 @@ def fitted(text: str, tokens: int) -> str:
     """`text`, or its beginning if it is longer than about `tokens`."""
     if estimate_tokens(text) <= tokens:
         return text
-    return text[: max(0, tokens * 3)].rstrip() + CUT
+    room = max(0, 4 * tokens - len(CUT.encode()))  # bytes, four a token
+    return text.encode("utf-8", "surrogatepass")[:room].decode("utf-8", "ignore").rstrip() + CUT
 
 
 def fitted_list(texts: Sequence[str], tokens: int) -> list[str]:
-    """As many of `texts` as fit `tokens`, each cut to a fair share where it is longer."""
-    if not texts:
-        return []
-    share = max(64, tokens // len(texts))
-    cut = [fitted(text, share) for text in texts]
+    """The first of `texts`, as many as fit `tokens`, each cut to a fair share where longer."""
+    share = max(64, tokens // max(1, len(texts)))
     kept: list[str] = []
-    for text in cut:
-        if kept and estimate_tokens("".join(kept)) + estimate_tokens(text) > tokens:
+    left = tokens
+    for text in texts:
+        cut = fitted(text, min(share, tokens))
+        left -= estimate_tokens(cut)
+        if kept and left < 0:
             break
-        kept.append(text)
+        kept.append(cut)
     return kept

@@ -38,6 +38,8 @@ INSTRUCTION = (
     "what the module has to do, what to look at, and what form its output must have."
 )
 
+PARTS = 6  # texts that share the room in a prompt: the instruction there is, and the evidence
+
 _EVIDENCE: Mapping[str, Field] = {
     "dataset_summary": Field("dataset_summary", str, "what the task's data look like"),
     "program_description": Field("program_description", str, "what the program does"),
@@ -68,8 +70,8 @@ class GroundedProposer:
     """Proposes instructions for the modules of one program.
 
     `train` is what the data summary looks at, `demo_sets` what `Settings.demo_set` points into;
-    `tokens` bounds the evidence in one prompt; `note` is called with each text written and each
-    thing that did not go as asked.
+    about `tokens` tokens of evidence go into one prompt; `note` is called with each text written,
+    and with each thing that did not go as asked.
     """
 
     def __init__(
@@ -151,7 +153,7 @@ class GroundedProposer:
             rollout=rollout,
             module=module_line(self.program, module),
             position=position(self.program, module),
-            current_instruction=fitted(current, self.tokens // 4),
+            current_instruction=fitted(current, self.tokens // PARTS),
             **evidence,
         )
         # the text is taken as it came: what looks like a label may be part of it
@@ -163,7 +165,7 @@ class GroundedProposer:
         self, module: str, settings: Settings, history: Sequence[Tried]
     ) -> tuple[dict[str, Any], tuple[str, ...]]:
         """What the settings ask to be shown, cut to fit, and the names of what is not to be had."""
-        part = self.tokens // 4
+        part = self.tokens // PARTS
         texts: dict[str, Any] = {}
         if settings.dataset_summary:
             texts["dataset_summary"] = fitted(self.dataset_summary.text, part)
@@ -172,9 +174,10 @@ class GroundedProposer:
             texts["module_role"] = fitted(self.module_role(module).text, part)
         if settings.demo_set:
             demos = self._demo_set(module, settings.demo_set)
-            texts["demos"] = fitted_list(self._rows(module, demos), part)
+            texts["demos"] = fitted_list(self._rows(module, demos, part), part)
         if settings.history:
-            texts["history"] = fitted_list(best_last(history), part)
+            # of too long a history the best is kept, which stands last
+            texts["history"] = fitted_list(best_last(history)[::-1], part)[::-1]
         missing = tuple(name for name, text in texts.items() if not text)
         if settings.tip != "none":
             texts["tip"] = TIPS[settings.tip]
@@ -184,7 +187,7 @@ class GroundedProposer:
         sets = self.demo_sets.get(module, ())
         return sets[index] if index < len(sets) else ()
 
-    def _rows(self, module: str, demos: DemoSet) -> list[str]:
+    def _rows(self, module: str, demos: DemoSet, tokens: int) -> list[str]:
         signature = self.program.modules()[module].signature
         shown = []
         for demo in demos:
@@ -193,5 +196,5 @@ class GroundedProposer:
                 {f.name: demo.values[f.name] for f in side if f.name in demo.values}
                 for side in sides
             )
-            shown.append(row(inputs, outputs))
+            shown.append(row(inputs, outputs, tokens // len(demos)))
         return shown

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import inspect
 import json
-from collections.abc import Sequence
+import textwrap
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from mipro.data import Example
 from mipro.lm.base import LM
+from mipro.lm.tokens import estimate_tokens
 from mipro.programs.program import Program
 from mipro.programs.signature import Field, Signature
 from mipro.proposers.ask import ask, fitted, fitted_list
@@ -71,10 +73,31 @@ class Written:
     error: str | None = None
 
 
-def row(inputs: dict[str, object], outputs: dict[str, object]) -> str:
-    """One row of data as the proposer's prompts show it."""
-    shown = {"inputs": inputs, "outputs": outputs}
+def row(inputs: Mapping[str, object], outputs: Mapping[str, object], tokens: int) -> str:
+    """One row of data as the proposer's prompts show it, in about `tokens` tokens.
+
+    Of a row too long the values are cut: however long its inputs, the outputs are seen.
+    """
+    whole = _row(inputs, outputs)
+    if estimate_tokens(whole) <= tokens:
+        return whole
+    # a third is left for names, marks and escapes
+    share = max(16, tokens * 2 // 3 // max(1, len(inputs) + len(outputs)))
+    short = ({n: _short(v, share) for n, v in side.items()} for side in (inputs, outputs))
+    return _row(*short)
+
+
+def _row(inputs: Mapping[str, object], outputs: Mapping[str, object]) -> str:
+    shown = {"inputs": dict(inputs), "outputs": dict(outputs)}
     return json.dumps(shown, ensure_ascii=False, default=str)
+
+
+def _short(value: object, tokens: int) -> object:
+    if isinstance(value, str):
+        return fitted(value, tokens)
+    if isinstance(value, (list, tuple)) and all(isinstance(item, str) for item in value):
+        return fitted_list(value, tokens)
+    return value
 
 
 def summarize_dataset(
@@ -88,19 +111,20 @@ def summarize_dataset(
 ) -> Written:
     """Observe at most `max_batches` batches, until COMPLETE is said `enough` times; condense.
 
-    A batch whose reply cannot be read is passed over; if none can, or the condensing fails, the
-    error says so. Rows are cut so that a prompt has about `tokens` tokens.
+    A batch whose reply cannot be read is passed over. Where no summary comes of it, the error
+    says why. Rows are cut so that a prompt has about `tokens` tokens.
     """
     observed: list[str] = []
     complete = calls = 0
-    failure = "no reply could be read"
+    failure = "nothing was observed in the data"
     starts = range(0, len(examples), batch)[:max_batches]
+    room = tokens * 3 // 4
     for start in starts:
-        shown = [row(dict(e.inputs), dict(e.labels)) for e in examples[start : start + batch]]
+        rows = [row(e.inputs, e.labels, room // batch) for e in examples[start : start + batch]]
         run = ask(
             OBSERVE,
             lm,
-            examples=fitted_list(shown, tokens),
+            examples=fitted_list(rows, room),
             observations_so_far=fitted(" ".join(observed), tokens // 4) or "(none)",
         )
         calls += 1
@@ -115,7 +139,7 @@ def summarize_dataset(
         if complete >= enough:
             break
     if not observed:
-        return Written("", calls, None if complete else f"dataset summary: {failure}")
+        return Written("", calls, f"dataset summary: {failure}")
     condensed = _written(CONDENSE, lm, "summary", observations=fitted_list(observed, tokens))
     return Written(condensed.text, calls + condensed.calls, condensed.error)
 
@@ -141,8 +165,8 @@ def describe_module(
         DESCRIBE_MODULE,
         lm,
         "module_role",
-        program_code=fitted(source_of(program)[0], tokens),
-        program_description=description or "(none)",
+        program_code=fitted(source_of(program)[0], tokens * 3 // 4),
+        program_description=fitted(description, tokens // 4) or "(none)",
         module=module_line(program, module),
         position=position(program, module),
     )
@@ -161,12 +185,9 @@ def _written(signature: Signature, lm: LM, name: str, **inputs: object) -> Writt
 
 def source_of(program: Program) -> tuple[str, str | None]:
     """The source of the program's class and of programs within it; a note where there is none."""
-    parts: dict[type, None] = {type(program): None}
-    for value in vars(program).values():
-        if isinstance(value, Program):
-            parts[type(value)] = None
     try:
-        return "\n\n".join(inspect.cleandoc(inspect.getsource(part)) for part in parts), None
+        sources = [textwrap.dedent(inspect.getsource(part)) for part in _classes(program)]
+        return "\n\n".join(sources), None
     except (OSError, TypeError):
         name = type(program).__name__
         note = (
@@ -174,6 +195,26 @@ def source_of(program: Program) -> tuple[str, str | None]:
             f"summary is written from its modules alone"
         )
         return "\n".join(outline(program)), note
+
+
+def _classes(value: object) -> list[type]:
+    """The classes of the programs within `value`, from the outside in, each once."""
+    found: dict[type, None] = {}
+    seen: set[int] = set()
+    waiting = [value]
+    while waiting:
+        part = waiting.pop(0)
+        if id(part) in seen:
+            continue
+        seen.add(id(part))
+        if isinstance(part, Program):
+            found[type(part)] = None
+            waiting += vars(part).values()
+        elif isinstance(part, dict):
+            waiting += part.values()
+        elif isinstance(part, (list, tuple)):
+            waiting += part
+    return list(found)
 
 
 def outline(program: Program) -> list[str]:

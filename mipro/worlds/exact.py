@@ -17,23 +17,30 @@ from numpy.typing import NDArray
 from mipro.data import Example
 from mipro.lm.base import Completion, Message, Request
 from mipro.lm.simulated import SimulatedLM
+from mipro.lm.simulated.model import beginning
 from mipro.metrics import Metric
 from mipro.programs.program import Program
 from mipro.programs.prompt import Candidate, Demo, Prompt
 from mipro.worlds.world import World
 
 Options = tuple[tuple[str, float], ...]
-_Known = dict[tuple[tuple[Message, ...], float | None], Options]
+# all that a reply hangs on within one run; `max_tokens` cuts it afterwards
+_Put = tuple[tuple[Message, ...], float | None]
+_Known = dict[_Put, Options]
 
 
 @dataclass
 class _Path:
-    """An LM whose turns are prescribed: reply `path[i]` at call i, beyond it the first."""
+    """An LM whose turns are prescribed: reply `path[i]` at turn i, beyond it the first.
+
+    A request put twice in a run is one turn: the embedded LM gives it the same reply.
+    """
 
     lm: SimulatedLM
     known: _Known
     path: list[int]
-    taken: list[tuple[int, int]] = field(default_factory=list)  # (choice, choices) at each call
+    taken: list[tuple[int, int]] = field(default_factory=list)  # (choice, choices) at each turn
+    said: dict[_Put, str] = field(default_factory=dict)  # request → reply
     probability: float = 1.0
 
     @property
@@ -47,15 +54,21 @@ class _Path:
         return self.lm.identity
 
     def __call__(self, request: Request, /) -> Completion:
-        key = (request.messages, request.temperature)
-        if key not in self.known:
-            self.known[key] = tuple(self.lm.distribution(request).items())
-        options, step = self.known[key], len(self.taken)
+        """The prescribed reply."""
+        put = (request.messages, request.temperature)
+        if put not in self.said:
+            self.said[put] = self._turn(put, request)
+        return Completion((beginning(self.said[put], request.max_tokens),))
+
+    def _turn(self, put: _Put, request: Request) -> str:
+        if put not in self.known:
+            self.known[put] = tuple(self.lm.distribution(request).items())
+        options, step = self.known[put], len(self.taken)
         choice = self.path[step] if step < len(self.path) else 0
         self.taken.append((choice, len(options)))
         text, p = options[choice]
         self.probability *= p
-        return Completion((text,))
+        return text
 
 
 def expected_score(
@@ -73,7 +86,8 @@ def expected_score(
     while True:
         walker = _Path(lm, memory, path)
         run = program.run(example.inputs, lm=walker, candidate=candidate)
-        score = metric(example, run.prediction, run.trace) if run.prediction else metric.worst
+        said = run.prediction
+        score = metric.worst if said is None else metric(example, said, run.trace)
         expected += walker.probability * score
         following = _next(walker.taken)
         if following is None:

@@ -85,16 +85,22 @@ def _common(shown: list[tuple[Mapping[str, str], str]]) -> frozenset[str]:
 
 
 def value(text: str, common: frozenset[str] = frozenset()) -> Value:
-    """A number, or a bag of words of unit length without the `common` ones."""
+    """A number, or a bag of words of unit length without the `common` ones.
+
+    "nan" and "inf" are words: nothing can be said of how far they are from a number.
+    """
     try:
-        return float(text)
+        number = float(text)
     except ValueError:
-        bag: dict[str, float] = {}
-        for word in words(text):
-            if word not in common:
-                bag[word] = bag.get(word, 0.0) + 1.0
-        norm = math.sqrt(sum(x * x for x in bag.values())) or 1.0
-        return {word: x / norm for word, x in bag.items()}
+        number = math.nan
+    if math.isfinite(number):
+        return number
+    bag: dict[str, float] = {}
+    for word in words(text):
+        if word not in common:
+            bag[word] = bag.get(word, 0.0) + 1.0
+    norm = math.sqrt(sum(x * x for x in bag.values())) or 1.0
+    return {word: x / norm for word, x in bag.items()}
 
 
 def difference(a: Value, b: Value) -> float:

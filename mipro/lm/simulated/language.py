@@ -129,9 +129,12 @@ def cues_in(instruction: str) -> frozenset[str]:
 
 
 def named_in(instruction: str, fields: tuple[str, ...]) -> tuple[str, ...]:
-    """The fields an instruction names, with underscores or with spaces."""
-    text = instruction.lower()
-    return tuple(f for f in fields if f.lower() in text or f.lower().replace("_", " ") in text)
+    """The fields an instruction names, with underscores or with spaces, one or several."""
+    return tuple(
+        f
+        for f in fields
+        if re.search(rf"\b{re.escape(f).replace('_', '[_ ]')}s?\b", instruction, re.I)
+    )
 
 
 @lru_cache(maxsize=65536)

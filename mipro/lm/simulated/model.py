@@ -28,6 +28,12 @@ PER_MESSAGE = 4  # tokens a message costs beside its text
 SHARED = 0.5  # correlation, between prompts, of the luck an input has: some are hard for all
 _NORMAL = NormalDist()
 
+FOREIGN = (
+    "This is mipro's embedded, simulated language model. It reads prompts in the layout that "
+    "mipro's adapters write, and found none here."
+)
+MALFORMED = "I am not sure what is asked of me."
+
 Distribution = Mapping[str, float]
 
 
@@ -65,28 +71,38 @@ class SimulatedLM:
 
     def __call__(self, request: Request, /) -> Completion:
         """Answer a request. Raises `ContextLengthError` only."""
-        prompt_tokens = sum(PER_MESSAGE + estimate_tokens(m.content) for m in request.messages)
-        if prompt_tokens > self.context_window:
-            raise ContextLengthError(
-                f"the prompt has about {prompt_tokens} tokens, the simulated model's window "
-                f"{self.context_window}: show fewer or shorter demonstrations"
-            )
+        prompt_tokens = self._prompt_tokens(request)
         if self.latency:
             time.sleep(self.latency)
         replies = [self._reply(request, index) for index in range(request.n)]
-        cut = [_cut(reply, request.max_tokens) for reply in replies]
+        cut = [beginning(reply, request.max_tokens) for reply in replies]
         usage = Usage(prompt_tokens, sum(estimate_tokens(text) for text in cut))
         return Completion(tuple(cut), usage, self.model, "length" if cut != replies else "stop")
 
     def distribution(self, request: Request) -> Distribution:
         """Every reply there can be to a request about a task's example, with its probability.
 
-        Shapes: reply text → probability, adding to 1. A text *about* a task (an instruction, a
-        summary) has no such list: the one reply that would be drawn is given, with probability 1.
+        Shapes: reply text → probability, adding to 1; `max_tokens` has not cut the texts yet. A
+        text *about* a task (an instruction, a summary) has no such list: the one that would be
+        drawn is given, with all the probability. Raises `ContextLengthError` as a call does.
         """
+        self._prompt_tokens(request)
         task = read_task(request.messages[:-1])
-        if task is None or writer_for(task):
-            return {self._text(request, 0): 1.0}
+        return {FOREIGN: 1.0} if task is None else self._options(task, request, 0)
+
+    def _options(self, task: Task, request: Request, index: int) -> Distribution:
+        whole = (
+            {self._text(task, request, index): 1.0}
+            if writer_for(task)
+            else self._replies(task, request)
+        )
+        if not self.malformed:
+            return whole
+        broken = {MALFORMED: self.malformed}
+        return {**broken, **{text: p * (1 - self.malformed) for text, p in whole.items()}}
+
+    def _replies(self, task: Task, request: Request) -> Distribution:
+        """The replies to an example: the product of the fields' distributions."""
         shown = sections(request.messages[-1].content)
         fields = [_field(task, asked, shown) for asked in task.outputs]
         temperature = self._temperature(request)
@@ -95,30 +111,41 @@ class SimulatedLM:
             values = {a.name: text for a, (text, _) in zip(task.outputs, picks, strict=True)}
             reply = _written(task, values)
             options[reply] = options.get(reply, 0.0) + math.prod(p for _, p in picks)
-        if not self.malformed:
-            return options
-        broken = {"I am not sure what is asked of me.": self.malformed}
-        return {**broken, **{text: p * (1 - self.malformed) for text, p in options.items()}}
+        return options
+
+    def _prompt_tokens(self, request: Request) -> int:
+        tokens = sum(PER_MESSAGE + estimate_tokens(m.content) for m in request.messages)
+        if tokens > self.context_window:
+            raise ContextLengthError(
+                f"the prompt has about {tokens} tokens, the simulated model's window "
+                f"{self.context_window}: show fewer or shorter demonstrations"
+            )
+        return tokens
 
     def _temperature(self, request: Request) -> float:
         return self.temperature if request.temperature is None else request.temperature
 
     def _reply(self, request: Request, index: int) -> str:
         task = read_task(request.messages[:-1])
-        if task is None or writer_for(task):
-            return self._text(request, index)
-        options = self.distribution(request)
-        point, total = self._luck(request, index), 0.0
+        if task is None:
+            return FOREIGN
+        options = self._options(task, request, index)
+        point, total = self._luck(task, request, index), 0.0
         for text, p in options.items():
             total += p
             if point < total:
                 return text
         return text  # rounding left the sum a hair below 1
 
-    def _luck(self, request: Request, index: int) -> float:
-        """A uniform number in (0, 1): partly the input's own luck, partly this prompt's with it."""
+    def _luck(self, task: Task, request: Request, index: int) -> float:
+        """A uniform number in (0, 1): partly the input's own luck, partly this prompt's with it.
+
+        The input's own goes by what is asked as well: two modules that are shown the same input
+        have nothing to do with one another.
+        """
         mine = _normal(self._hash(request, index))
-        theirs = _normal(_digest(str(self.seed), request.messages[-1].content))
+        asked = (field.name for field in task.outputs)
+        theirs = _normal(_digest(str(self.seed), *asked, request.messages[-1].content))
         return _NORMAL.cdf(math.sqrt(SHARED) * theirs + math.sqrt(1 - SHARED) * mine)
 
     def _hash(self, request: Request, index: int) -> bytes:
@@ -128,15 +155,10 @@ class SimulatedLM:
         texts = (part for message in request.messages for part in message)
         return _digest(str(self.seed), f"{temperature}", draw, *texts)
 
-    def _text(self, request: Request, index: int) -> str:
-        """A text about a task; or, to a prompt in no layout it knows, a word about itself."""
-        task = read_task(request.messages[:-1])
-        writer = writer_for(task) if task else None
-        if task is None or writer is None:
-            return (
-                "This is mipro's embedded, simulated language model. It reads prompts in the "
-                "layout that mipro's adapters write, and found none here."
-            )
+    def _text(self, task: Task, request: Request, index: int) -> str:
+        """A text about a task, by the writer that fits it."""
+        writer = writer_for(task)
+        assert writer is not None  # the caller has looked
         name, write = writer
         rng = Random(int.from_bytes(self._hash(request, index), "big"))
         shown = sections(request.messages[-1].content)
@@ -203,12 +225,12 @@ def _typed(asked: Asked, text: str) -> object:
         return text
 
 
-def _cut(text: str, max_tokens: int | None) -> str:
-    """The reply's beginning, if it is longer than `max_tokens`."""
+def beginning(text: str, max_tokens: int | None) -> str:
+    """The reply's beginning, if it is longer than `max_tokens` (by `estimate_tokens`)."""
     if max_tokens is None or estimate_tokens(text) <= max_tokens:
         return text
-    share = max_tokens / estimate_tokens(text)
-    return text[: int(len(text) * share)]
+    kept = text.encode("utf-8", "surrogatepass")[: 4 * max_tokens]
+    return kept.decode("utf-8", "ignore")
 
 
 def _digest(*texts: str) -> bytes:

@@ -51,7 +51,11 @@ def findings(rows: list[Row]) -> dict[str, str]:
 def _classes(rows: list[Row]) -> dict[str, str]:
     """Labels, and the numeric fields that tell them apart, with each label's means."""
     counts = Counter(row.wanted for row in rows)
-    numeric = [f for f, v in rows[0].inputs.items() if isinstance(v, (int, float))]
+    numeric = [
+        field
+        for field in rows[0].inputs
+        if all(isinstance(row.inputs.get(field), (int, float)) for row in rows)
+    ]
     if not numeric or not 2 <= len(counts) <= max(2, len(rows) // 2):
         return {}
     ratios = {field: separation(rows, field) for field in numeric}
@@ -114,7 +118,7 @@ def bridging(rows: list[Row]) -> bool:
     """Do these demonstrations look up a name that their passages give and the question does not?"""
     for row in rows:
         passages, question = row.inputs.get("context"), question_in(row).lower()
-        text = " ".join(passages) if isinstance(passages, list) else str(passages or "")
+        text = " ".join(map(str, passages)) if isinstance(passages, list) else str(passages or "")
         if any(w not in question and w in text.lower() for w in words(row.wanted)):
             return True
     return False

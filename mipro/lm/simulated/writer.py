@@ -156,8 +156,9 @@ def _best_so_far(history: str) -> str:
             body = json.loads(item)
         except ValueError:
             continue
-        if isinstance(body, dict) and float(body.get("score", best)) > best:
-            best, text = float(body["score"]), str(body.get("instruction", ""))
+        score = body.get("score") if isinstance(body, dict) else None
+        if isinstance(score, (int, float)) and score > best:
+            best, text = float(score), str(body.get("instruction", ""))
     # its opening is not evidence
     return " ".join(f"{clause}." for clause in clauses(text)[1:])
 
