@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Any
 
@@ -15,7 +15,8 @@ from rich.text import Text
 
 from mipro.journal import Event
 from mipro.optimizers.task import Options
-from mipro.programs.prompt import Prompt
+from mipro.programs.prompt import Demo, Prompt
+from mipro.programs.signature import Field, Signature
 from mipro.result import Result
 
 SIMULATED = "The language model is simulated: so is every score."
@@ -63,7 +64,10 @@ class Progressing:
         elif kind == "bootstrap":
             self._say(f"bootstrapping: {event['passed']} of {event['attempted']} traces passed")
         elif kind == "space":
-            self._say(f"search space: {event['size']:,} configurations")
+            grown = "grown to " if event["grown"] else ""
+            start = f"; the first {event['startup']} trials are spread over it, then TPE chooses"
+            size = f"search space: {grown}{event['size']:,} configurations"
+            self._say(size if grown else size + start)
         elif kind == "note":
             self._say(f"note: {event['text']}")
         elif kind == "proposal":
@@ -103,7 +107,7 @@ def show_result(console: Console, result: Result, *, simulated: bool) -> None:
     console.print(_scores(result))
     console.print(_spending(result.usage, result.seconds))
     for name, prompt in result.candidate.items():
-        console.print(_prompt(name, result.original[name], prompt))
+        console.print(_prompt(name, result.original[name], prompt, result.signatures[name]))
     if result.importances:
         shares = ", ".join(f"{name} {share:.0%}" for name, share in result.importances.items())
         console.print(Text(f"Variance of the trials that each slot alone explains: {shares}"))
@@ -153,7 +157,7 @@ def _spending(usage: Mapping[str, Mapping[str, Any]], seconds: float) -> Table:
     return table
 
 
-def _prompt(name: str, original: Prompt, tuned: Prompt) -> Panel:
+def _prompt(name: str, original: Prompt, tuned: Prompt, signature: Signature) -> Panel:
     text = Text()
     if tuned.instruction == original.instruction:
         text.append("instruction, unchanged: ", style="bold")
@@ -166,10 +170,18 @@ def _prompt(name: str, original: Prompt, tuned: Prompt) -> Panel:
     for number, demo in enumerate(tuned.demos, 1):
         origin = "bootstrapped" if demo.bootstrapped else "labelled"
         text.append(f"\ndemo {number}, {origin}: ", style="bold")
-        text.append(_short("; ".join(f"{k} = {v}" for k, v in demo.values.items())))
+        text.append(_shown(demo, signature.inputs, 90))
+        text.append(" → ", style="bold")
+        text.append(_shown(demo, signature.outputs, 90))
     return Panel(text, title=name, title_align="left")
 
 
-def _short(text: str, most: int = 160) -> str:
+def _shown(demo: Demo, fields: Sequence[Field], most: int) -> str:
+    """Some of a demo's fields in a line; the reasoning is for the model, not for this table."""
+    names = [f.name for f in fields if f.name in demo.values and f.name != "reasoning"]
+    return _short("; ".join(f"{name} = {demo.values[name]}" for name in names), most)
+
+
+def _short(text: str, most: int) -> str:
     folded = " ".join(text.split())
     return folded if len(folded) <= most else f"{folded[:most]}…"

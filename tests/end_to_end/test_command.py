@@ -1,0 +1,188 @@
+"""The `mipro` command as a person runs it: in a folder, as a process."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import re
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+TOPICS = {
+    "billing": ["invoice", "charged", "refund", "card", "payment", "price"],
+    "delivery": ["parcel", "courier", "arrived", "address", "tracking", "box"],
+    "technical": ["crash", "login", "error", "update", "screen", "password"],
+}
+
+
+def mipro(*arguments: str, cwd: Path, **more) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "mipro.cli", *arguments],
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        env={**os.environ, "COLUMNS": "100", "PYTHONWARNINGS": "error"},
+        **more,
+    )
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """The README's files in an empty folder, with a data set of the reader's own."""
+    for name, text in re.findall(r"```\w+\n# ([\w.]+)\n(.*?)```", README, re.DOTALL):
+        (tmp_path / name).write_text(text, encoding="utf-8")
+    rng = random.Random(0)
+    with (tmp_path / "messages.jsonl").open("w", encoding="utf-8") as file:
+        for i in range(90):
+            team = list(TOPICS)[i % 3]
+            a, b = rng.sample(TOPICS[team], 2)
+            message = rng.choice(["The {} and the {} are wrong.", "Help, my {}! Also the {}."])
+            file.write(json.dumps({"message": message.format(a, b), "team": team}) + "\n")
+    return tmp_path
+
+
+def test_the_readmes_own_program_runs_and_improves(folder: Path) -> None:
+    done = mipro("optimize", "run.toml", cwd=folder)
+    assert done.returncode == 0, done.stderr
+    result = json.loads((folder / "runs/first/result.json").read_text(encoding="utf-8"))
+    assert result["test"]["after"] > result["test"]["before"]
+    assert "simulated" in done.stdout
+    for shown in ("original", "tuned", "p = ", "calls", "route"):
+        assert shown in done.stdout
+    scored = mipro("eval", "run.toml", "--candidate", "runs/first/candidate.json", cwd=folder)
+    assert scored.returncode == 0, scored.stderr
+    assert f"{result['test']['after']:.3f}" in scored.stdout
+
+
+def test_the_readmes_script_runs(folder: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "run.py"],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    before, after, _ = map(float, done.stdout.splitlines()[0].split())
+    assert after > before
+    assert done.stdout.splitlines()[1] in TOPICS
+
+
+def test_a_second_run_in_the_same_directory_is_refused_and_loses_nothing(folder: Path) -> None:
+    assert mipro("optimize", "run.toml", cwd=folder).returncode == 0
+    kept = {p: p.read_bytes() for p in (folder / "runs/first").iterdir()}
+    again = mipro("optimize", "run.toml", cwd=folder)
+    assert again.returncode == 1
+    assert "already holds a run" in again.stderr
+    assert {p: p.read_bytes() for p in (folder / "runs/first").iterdir()} == kept
+
+
+@pytest.mark.parametrize(
+    ("wrong", "right", "said"),
+    [
+        ('inputs = ["message"]', 'inputs = ["massage"]', "messages.jsonl, line 1: .*'massage'"),
+        ("[metric]", "[metrics]", r"no table is called \[metrics\]"),
+        ("trials = 30", "trails = 30", "no setting is called 'trails'"),
+        ("trials = 30", "trials = 0", "trials=0: at least 1"),
+        ('method = "mipro"', 'method = "miprov2"', "no method is called 'miprov2'"),
+        ("triage.py:Support", "triage.py:Suport", "has no 'Suport'"),
+        ("triage.py:Support", "tirage.py:Support", "there is no file"),
+        ('kind = "simulated"', 'kind = "simulated"\napi_key = "sk-1"', "keys do not belong"),
+        ("messages.jsonl", "mesages.jsonl", "cannot be read"),
+        ("minibatch = 15", "minibatch = ", "is not TOML"),
+    ],
+)
+def test_bad_configuration_is_refused_by_name(
+    folder: Path, wrong: str, right: str, said: str
+) -> None:
+    path = folder / "run.toml"
+    text = path.read_text(encoding="utf-8")
+    assert wrong in text
+    path.write_text(text.replace(wrong, right), encoding="utf-8")
+    done = mipro("optimize", "run.toml", cwd=folder)
+    assert done.returncode == 1
+    assert re.search(said, " ".join(done.stderr.split())), done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (folder / "runs/first/result.json").exists()
+
+
+def test_a_metric_that_returns_none_is_refused_before_any_call(folder: Path) -> None:
+    path = folder / "triage.py"
+    text = path.read_text(encoding="utf-8").replace("return prediction.team", "prediction.team")
+    path.write_text(text, encoding="utf-8")
+    done = mipro("optimize", "run.toml", cwd=folder)
+    assert done.returncode == 1
+    assert "right_team returned None" in done.stderr
+    assert not (folder / "runs/first").exists()
+
+
+def test_demo_improves_a_program_and_says_that_it_is_simulated(tmp_path: Path) -> None:
+    done = mipro("demo", "--world", "iris", "--trials", "12", "--run-dir", "run", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "simulated" in done.stdout
+    result = json.loads((tmp_path / "run/iris/result.json").read_text(encoding="utf-8"))
+    assert result["test"]["p_value"] < 0.05
+    for name in ("config.json", "journal.jsonl", "candidate.json"):
+        assert (tmp_path / "run/iris" / name).is_file()
+
+
+def test_serve_answers_until_interrupted() -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-u", "-m", "mipro.cli", "serve", "--port", "0"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        url = re.search(r"http://\S+/v1", line)
+        assert url, line
+        with urllib.request.urlopen(f"{url.group()}/models", timeout=10) as reply:
+            assert json.load(reply)["data"][0]["id"] == "simulated"
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=10)
+    finally:
+        process.kill()
+    assert "served" in out, err
+
+
+def test_interrupting_a_run_exits_with_130(folder: Path) -> None:
+    path = folder / "run.toml"
+    text = path.read_text(encoding="utf-8")
+    path.write_text(text.replace('"simulated"', '"simulated"\nlatency = 0.05'), encoding="utf-8")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "mipro.cli", "optimize", "run.toml"],
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        journal = folder / "runs/first/journal.jsonl"
+        deadline = time.monotonic() + 60
+        while not journal.exists() and time.monotonic() < deadline:
+            time.sleep(0.02)
+        time.sleep(0.3)
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=30)
+    finally:
+        process.kill()
+    assert process.returncode == 130, err
+    assert "Traceback" not in err
+    assert json.loads(journal.read_text(encoding="utf-8").splitlines()[0])["event"] == "start"
+
+
+def test_usage_errors_exit_with_2(tmp_path: Path) -> None:
+    assert mipro("optimise", cwd=tmp_path).returncode == 2
+    assert mipro("serve", "--host", "0.0.0.0", cwd=tmp_path).returncode == 1
