@@ -23,13 +23,13 @@ if TYPE_CHECKING:
     from mipro.lm.simulated import SimulatedLM
     from mipro.metrics import Metric, metric
     from mipro.optimizers.optimize import optimize
+    from mipro.optimizers.result import Comparison, Result
     from mipro.programs.adapter import ChatAdapter, JSONAdapter
     from mipro.programs.module import ChainOfThought, Predict
     from mipro.programs.program import Program
     from mipro.programs.prompt import Demo, Prompt
     from mipro.programs.signature import Input, Output, Signature
     from mipro.programs.trace import ModuleCall, Prediction, Trace
-    from mipro.result import Comparison, Result
     from mipro.stats import interval, paired_test
 
 __version__ = "0.1.0"
@@ -53,7 +53,7 @@ _HOMES = {
     "mipro.programs.prompt": ("Demo", "Prompt"),
     "mipro.programs.signature": ("Input", "Output", "Signature"),
     "mipro.programs.trace": ("ModuleCall", "Prediction", "Trace"),
-    "mipro.result": ("Comparison", "Result"),
+    "mipro.optimizers.result": ("Comparison", "Result"),
     "mipro.stats": ("interval", "paired_test"),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}

@@ -14,10 +14,10 @@ from rich.table import Table
 from rich.text import Text
 
 from mipro.journal import Event
+from mipro.optimizers.result import Result
 from mipro.optimizers.task import Options
 from mipro.programs.prompt import Demo, Prompt
 from mipro.programs.signature import Field, Signature
-from mipro.result import Result
 
 SIMULATED = "The language model is simulated: so is every score."
 

@@ -18,6 +18,7 @@ import json
 import os
 import sqlite3
 import threading
+import time
 import weakref
 from concurrent.futures import CancelledError, Future
 from dataclasses import replace
@@ -204,7 +205,7 @@ class Cached:
         new = tables == 0 and application == 0
         if not new and (application, version) != (_APPLICATION, _VERSION):
             raise self._error("it is another program's database, or of another version")
-        connection.execute("PRAGMA journal_mode = WAL")
+        _write_ahead(connection)
         connection.execute("PRAGMA synchronous = NORMAL")  # outlives a killed process
         if new:  # in one transaction, and the same if two processes do it
             connection.execute("BEGIN IMMEDIATE")
@@ -218,3 +219,19 @@ class Cached:
             f"The cache {self.path or '(in memory)'} cannot be used: {reason}. "
             "Delete the file if it was a cache, free the disk, or give another path."
         )
+
+
+def _write_ahead(connection: sqlite3.Connection) -> None:
+    """Set the journal mode, however many processes open a new file in the same moment.
+
+    SQLite does not wait for another's lock here, whatever the connection's time-out.
+    """
+    give_up = time.monotonic() + _PATIENCE
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error) or time.monotonic() > give_up:
+                raise
+            time.sleep(0.01)

@@ -17,7 +17,7 @@ from mipro.optimizers.proposing import Proposing
 from mipro.optimizers.slots import Slots
 from mipro.optimizers.task import Config, Extracted, Kind, Step, Task, Trial
 from mipro.seeds import sequence
-from mipro.tpe import TPE
+from mipro.tpe import TPE, Settings
 
 
 class Mipro:
@@ -42,12 +42,14 @@ class Mipro:
             self.slots.space,
             sequence(self.options.seed, "sampler"),
             trials=self.options.trials,
+            # a leader seen on all examples is not seen better by looking again
+            settings=Settings(recheck=0) if self.options.minibatch >= len(task.val) else None,
         )
         self._report_space()
 
     def propose(self) -> Step | None:
         """The next minibatch trial, or a full evaluation where one is due; None at the end."""
-        if self.withheld and self.asked >= self.options.trials // 3:
+        if self.withheld and (self.sampler.exhausted or self.asked >= self.options.trials // 3):
             self._propose_further()
         if self._full_due() and (leader := self._best_not_full()) is not None:
             return self._step(leader, "full")

@@ -23,12 +23,12 @@ from mipro.metrics import Metric
 from mipro.optimizers.loop import run_loop
 from mipro.optimizers.mipro import Mipro
 from mipro.optimizers.random_search import RandomSearch
+from mipro.optimizers.result import Comparison, Result
 from mipro.optimizers.task import Extracted, Options, Strategy, Task, Trial
 from mipro.preflight import check_task
 from mipro.programs.adapter import Adapter
 from mipro.programs.program import Program
 from mipro.programs.prompt import Candidate
-from mipro.result import Comparison, Result
 from mipro.tpe import Observation, importance
 
 METHODS: Mapping[str, Callable[[], Strategy]] = {

@@ -20,8 +20,9 @@ class RandomSearch:
     def initialize(self, task: Task) -> None:
         """Bootstrap demonstration sets; the instructions stay as they are."""
         self.left = max(1, task.options.examples(len(task.val)) // len(task.val))
+        asked = task.options.demo_sets
         # a set of its own for each candidate, as far as the traces give different ones
-        options = replace(task.options, demo_sets=max(task.options.demo_sets, self.left + 1))
+        options = replace(task.options, demo_sets=max(asked, self.left + 1) if asked > 1 else 1)
         sets = bootstrapped(replace(task, options=options), demos=True).demo_sets
         prompts = task.program.prompts()
         instructions = {module: (prompt.instruction,) for module, prompt in prompts.items()}

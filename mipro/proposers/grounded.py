@@ -24,6 +24,7 @@ from mipro.proposers.summaries import (
     Written,
     describe_module,
     describe_program,
+    field_lines,
     module_line,
     position,
     row,
@@ -38,7 +39,7 @@ INSTRUCTION = (
     "what the module has to do, what to look at, and what form its output must have."
 )
 
-PARTS = 6  # texts that share the room in a prompt: the instruction there is, and the evidence
+PARTS = 7  # texts that share the room in a prompt: the instruction there is, and the evidence
 
 _EVIDENCE: Mapping[str, Field] = {
     "dataset_summary": Field("dataset_summary", str, "what the task's data look like"),
@@ -139,6 +140,7 @@ class GroundedProposer:
         signature = Signature(
             (
                 Field("module", str, "the module's name, then its inputs -> outputs"),
+                Field("fields", list[str], "what its fields hold"),
                 Field("position", str, "where it stands among the program's modules"),
                 Field("current_instruction", str, "what it is told now"),
                 *(_EVIDENCE[name] for name in evidence),
@@ -152,6 +154,7 @@ class GroundedProposer:
             temperature=settings.temperature,
             rollout=rollout,
             module=module_line(self.program, module),
+            fields=fitted_list(field_lines(self.program, module), self.tokens // PARTS),
             position=position(self.program, module),
             current_instruction=fitted(current, self.tokens // PARTS),
             **evidence,

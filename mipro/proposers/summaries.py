@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from mipro.data import Example
 from mipro.lm.base import LM
 from mipro.lm.tokens import estimate_tokens
+from mipro.programs import types
 from mipro.programs.program import Program
 from mipro.programs.signature import Field, Signature
 from mipro.proposers.ask import ask, fitted, fitted_list
@@ -225,6 +226,17 @@ def outline(program: Program) -> list[str]:
 def module_line(program: Program, module: str) -> str:
     """A module's name and its fields with their types, so that its choices reach the prompt."""
     return f"{module}: {program.modules()[module].signature}"
+
+
+def field_lines(program: Program, module: str) -> list[str]:
+    """Each field of a module: which side, what it may hold, and what its author says of it."""
+    signature = program.modules()[module].signature
+    sides = [("input", f) for f in signature.inputs] + [("output", f) for f in signature.outputs]
+    return [
+        f"{field.name} ({side}, {types.constraint(field.type)})"
+        + (f": {field.description}" if field.description else "")
+        for side, field in sides
+    ]
 
 
 def position(program: Program, module: str) -> str:

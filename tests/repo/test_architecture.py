@@ -23,7 +23,7 @@ LAYERS = (
     {"evaluation"},
     {"bootstrapping"},
     {"proposers"},
-    {"optimizers", "result"},
+    {"optimizers"},
     {"worlds"},
     {"config", "terminal"},
     {"cli"},
@@ -71,9 +71,7 @@ def test_every_room_has_its_layer() -> None:
 def test_imports_go_one_way(name: str) -> None:
     for other in imports(MODULES[name]):
         if other != "mipro" and room(other) != room(name):
-            # a result is what optimizers make of their trials: the two may know each other
-            together = {room(name), room(other)} == {"optimizers", "result"}
-            assert together or LEVEL[room(other)] < LEVEL[room(name)], (
+            assert LEVEL[room(other)] < LEVEL[room(name)], (
                 f"{name} imports {other}, which stands above or beside it"
             )
 

@@ -113,5 +113,7 @@ class Result:
     def write(self, directory: Path) -> None:
         """Write `result.json` and `candidate.json` into the run's directory."""
         text = json.dumps(self.to_json(), indent=2, ensure_ascii=False)
-        (directory / "result.json").write_text(text + "\n", encoding="utf-8")
+        # as in the candidate's file: half a surrogate pair is written as JSON's own escape
+        data = (text + "\n").encode("utf-8", "backslashreplace")
+        (directory / "result.json").write_bytes(data)
         self.save(directory / "candidate.json")
