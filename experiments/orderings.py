@@ -30,6 +30,7 @@ TRIALS = 50
 ARMS = {
     "random_search": ("random_search", {}),
     "bayesian_bootstrap": ("bayesian_bootstrap", {"demo_sets": 60}),
+    "bayesian_bootstrap, 10 sets": ("bayesian_bootstrap", {"demo_sets": 10}),
     "mipro_zero_shot": ("mipro_zero_shot", {}),
     "mipro, one wave": ("mipro", {"demo_sets": 20, "proposal_waves": 1}),
     "mipro": ("mipro", {"demo_sets": 20}),
