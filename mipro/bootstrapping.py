@@ -147,7 +147,8 @@ def _none_passed(outcomes: Sequence[Outcome], threshold: float) -> str:
     why = f" ({len(failed)} failed, the first: {failed[0]})" if failed else ""
     return (
         f"no trace passed: of {len(outcomes)} runs of the teacher none scored {threshold} or "
-        f"more{why}; there are no bootstrapped demonstrations"
+        f"more (the best {max(outcome.score for outcome in outcomes):g}){why}; there are no "
+        f"bootstrapped demonstrations; a lower `threshold` lets more pass"
     )
 
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import sys
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 import typer
 from rich.console import Console
@@ -15,6 +18,31 @@ from mipro.config import RunConfig, load_config
 from mipro.data import Example
 from mipro.errors import ConfigError, MiproError
 
+Result = TypeVar("Result")
+
+
+def _place(asked: Path | None, stem: str) -> Path:
+    """The directory asked for, or a new one under `runs` named after the time."""
+    if asked is not None:
+        return asked
+    wanted = Path("runs") / time.strftime(f"{stem}%Y%m%d-%H%M%S")
+    taken = (wanted.with_name(f"{wanted.name}-{i}") for i in itertools.count(2))
+    return wanted if not wanted.exists() else next(p for p in taken if not p.exists())
+
+
+def _kept(place: Path, run: Callable[[], Result]) -> Result:
+    """Run; if it ends early, say where the run up to there is kept."""
+    try:
+        return run()
+    except KeyboardInterrupt:
+        err.print(Text(f"interrupted; the run up to here is kept in {place}"))
+        raise typer.Exit(INTERRUPTED) from None
+    except MiproError:
+        if (place / "journal.jsonl").is_file():
+            err.print(Text(f"the run up to here is kept in {place}"))
+        raise
+
+
 app = typer.Typer(
     help="Tune the instructions and demonstrations of language-model programs.",
     no_args_is_help=True,
@@ -22,12 +50,30 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 console = Console()
+err = Console(stderr=True)
 INTERRUPTED = 130
 
 Method = Annotated[str, typer.Option(help="The optimizer.")]
 Seed = Annotated[int, typer.Option(min=0, help="The root of all randomness.")]
 RunDir = Annotated[Path | None, typer.Option(help="Where the run is kept.")]
 ConfigFile = Annotated[Path, typer.Argument(help="A TOML file that describes the run.")]
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        from mipro import __version__
+
+        console.print(f"mipro {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Say which.")
+    ] = False,
+) -> None:
+    """Tune the instructions and demonstrations of language-model programs."""
 
 
 @app.command()
@@ -49,7 +95,7 @@ def demo(
     from mipro.terminal import SIMULATED, Progressing, show_result
     from mipro.worlds import load_world
 
-    place = run_dir or Path("runs") / time.strftime("demo-%Y%m%d-%H%M%S")
+    place = _place(run_dir, "demo-")
     worlds = [load_world(name.strip(), seed) for name in world.split(",")]
     console.print(Text(SIMULATED, style="italic"))
     unproven = []
@@ -57,7 +103,8 @@ def demo(
         console.rule(f"{it.name}: modules {', '.join(it.program.modules())}")
         options = Options(trials=trials, seed=seed)
         with Progressing(console, options, len(it.val)) as progress:
-            result = optimize(
+            run = partial(
+                optimize,
                 it.program,
                 it.train,
                 it.metric,
@@ -70,6 +117,7 @@ def demo(
                 run_dir=place / it.name,
                 on_event=progress,
             )
+            result = _kept(place / it.name, run)
         show_result(console, result, simulated=True)
         test = result.test
         if test is None or test.paired.p_value >= 0.05 or test.paired.difference <= 0:
@@ -83,15 +131,16 @@ def demo(
 def optimize(config: ConfigFile, run_dir: RunDir = None) -> None:
     """Run the optimizer that CONFIG describes."""
     from mipro.bootstrapping import Teacher
-    from mipro.optimizers.optimize import optimize as run
+    from mipro.optimizers.optimize import optimize as optimized
     from mipro.optimizers.task import Options
     from mipro.terminal import Progressing, show_result
 
     loaded = load_config(config)
-    place = run_dir or loaded.run_dir or Path("runs") / time.strftime("%Y%m%d-%H%M%S")
+    place = _place(run_dir or loaded.run_dir, "")
     options = Options.of(loaded.settings)
     with Progressing(console, options, len(loaded.val)) as progress:
-        result = run(
+        run = partial(
+            optimized,
             loaded.program,
             loaded.train,
             loaded.metric,
@@ -107,6 +156,7 @@ def optimize(config: ConfigFile, run_dir: RunDir = None) -> None:
             on_event=progress,
             **loaded.settings,
         )
+        result = _kept(place, run)
     show_result(console, result, simulated=loaded.lm.model == "simulated")
 
 
@@ -188,10 +238,10 @@ def main() -> None:
     try:
         app()
     except MiproError as error:
-        Console(stderr=True).print(Text(f"error: {error}", style="red"), soft_wrap=True)
+        err.print(Text(f"error: {error}", style="red"), soft_wrap=True)
         sys.exit(1)
     except KeyboardInterrupt:
-        Console(stderr=True).print("interrupted")
+        err.print("interrupted")
         sys.exit(INTERRUPTED)
 
 

@@ -10,9 +10,11 @@ import importlib.util
 import inspect
 import sys
 import tomllib
+import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import UnionType
 from typing import Any
 
 from mipro import metrics
@@ -77,6 +79,8 @@ def load_config(path: str | Path) -> RunConfig:
     prices: dict[str, Price] = {}
     lms = {name: _lm(body[name], name, here, prices) for name in _lms(body)}
     directory = run.pop("run_dir", None)
+    if directory is not None:
+        directory = here / _typed("optimize", "run_dir", directory, str, "a path")
     return RunConfig(
         path=path,
         program=_program(body["program"], here),
@@ -88,7 +92,7 @@ def load_config(path: str | Path) -> RunConfig:
         adapter=_adapter(run.pop("adapter", "chat")),
         prices=prices,
         method=str(run.pop("method", "mipro")),
-        run_dir=None if directory is None else here / directory,
+        run_dir=directory,
         settings=run,
     )
 
@@ -104,6 +108,13 @@ def _read(path: Path) -> dict[str, Any]:
 
 def _lms(body: Mapping[str, Any]) -> list[str]:
     return [name for name in ("lm", "prompt_lm", "teacher_lm") if name in body]
+
+
+def _typed(table: str, key: str, value: Any, wanted: type | UnionType, what: str) -> Any:
+    """The value, if it is of the type wanted; else `ConfigError` with what that is."""
+    if not isinstance(value, wanted):
+        raise ConfigError(f"[{table}] {key} = {value!r}: {what} is wanted")
+    return value
 
 
 def _known(table: str, body: Mapping[str, Any], known: tuple[str, ...]) -> None:
@@ -140,10 +151,27 @@ def _file(path: Path, table: str) -> Any:
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
         raise ConfigError(f"[{table}] path: {path} is no Python file")
+    if str(path.parent) not in sys.path:  # the file may import others beside it
+        sys.path.insert(0, str(path.parent))
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
-    spec.loader.exec_module(module)
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:  # the user's own file may raise anything
+        del sys.modules[name]
+        raise ConfigError(
+            f"[{table}] {path}, {_line(error, path)}: {type(error).__name__}: {error}"
+        ) from error
     return module
+
+
+def _line(error: Exception, path: Path) -> str:
+    """Where in the file an error came up."""
+    if isinstance(error, SyntaxError):
+        return f"line {error.lineno}"
+    frames = traceback.extract_tb(error.__traceback__)
+    lines = [frame.lineno for frame in frames if frame.filename == str(path)]
+    return f"line {lines[-1]}" if lines else "while it was imported"
 
 
 def _import(module: str, table: str) -> Any:
@@ -192,16 +220,17 @@ def _data(body: Mapping[str, Any], here: Path) -> dict[str, tuple[Example, ...]]
     inputs = body.get("inputs")
     if not isinstance(inputs, list) or not all(isinstance(name, str) for name in inputs):
         raise ConfigError('[data] inputs: a list of field names is wanted, say ["question"]')
-    sizes = dict(body.get("split", {}))
+    for name in ("file", "train", "val", "test"):
+        _typed("data", name, body.get(name, ""), str, "a path")
     if "file" in body:
+        sizes = body.get("split", {"train": 0.4, "val": 0.3, "test": 0.3})
+        _typed("data", "split", sizes, dict, "a table, { train = 0.4, val = 0.3, test = 0.3 },")
+        for name, size in sizes.items():
+            if name not in ("train", "val", "test"):
+                raise ConfigError(f"[data] split: no part is called '{name}': train, val, test")
+            _typed("data", f"split.{name}", size, int | float, "a count or a share")
         examples = _load(here / body["file"], body)
-        if not sizes:
-            sizes = {"train": 0.4, "val": 0.3, "test": 0.3}
-        try:
-            parts = split(examples, **sizes, seed=body.get("seed", 0))
-        except TypeError as error:
-            raise ConfigError(f"[data] split: {error}") from error
-        return parts._asdict()
+        return split(examples, **sizes, seed=body.get("seed", 0))._asdict()
     if "train" not in body or "val" not in body:
         raise ConfigError("[data]: give `file` (to be split), or `train` and `val` (and `test`)")
     return {
@@ -211,7 +240,7 @@ def _data(body: Mapping[str, Any], here: Path) -> dict[str, tuple[Example, ...]]
 
 
 def _load(path: Path, body: Mapping[str, Any]) -> list[Example]:
-    types = body.get("types", {})
+    types = _typed("data", "types", body.get("types", {}), dict, "a table, column = type,")
     for column, name in types.items():
         if name not in TYPES:
             raise ConfigError(f"[data] types.{column} = {name!r}: there are {_list(TYPES)}")
@@ -245,6 +274,8 @@ def _lm(body: Any, table: str, here: Path, prices: dict[str, Price]) -> LM:
             raise ConfigError(
                 f"[{table}] price: {{ prompt = …, completion = … }} in dollars per million tokens"
             )
+        for key, value in price.items():
+            _typed(table, f"price.{key}", value, int | float, "a number of dollars")
         prices[lm.model] = Price(float(price["prompt"]), float(price["completion"]))
     if "cache" in body:
         from mipro.lm.cache import Cached
@@ -271,5 +302,6 @@ def _made(body: Mapping[str, Any], table: str, here: Path, settings: dict[str, A
     try:
         built: LM = make(**settings)
     except TypeError as error:
-        raise ConfigError(f"[{table}]: {error}") from error
+        known = [n for n in inspect.signature(make).parameters if n != "api_key"]
+        raise ConfigError(f"[{table}]: {error}; its settings are {_list(known)}") from error
     return built

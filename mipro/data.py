@@ -244,6 +244,8 @@ def split(
         if not size >= 0 or (share and size > 1):
             raise DataError(f"{name}={size}: a count, or a share between 0 and 1, is wanted")
         counts.append(int(size * total + 1e-9) if share else int(size))
+        if size and not counts[-1]:
+            raise DataError(f"{name}={size} of {total} examples is none: more examples are wanted")
     if sum(counts) > total:
         raise DataError(
             f"train {counts[0]} + val {counts[1]} + test {counts[2]} examples are asked of {total}"

@@ -19,12 +19,17 @@ Listener = Callable[[Event], None]
 
 
 class Journal:
-    """Writes events to `path`. A context manager; raises `ConfigError` if `path` has a run."""
+    """Writes events to `path`. A context manager; raises `ConfigError` if `path` has a run.
+
+    A run that ended in an error before its first trial is replaced.
+    """
 
     def __init__(self, path: str | Path) -> None:
         import jsonlines
 
         self.path = Path(path)
+        if self.path.is_file() and _came_to_nothing(self.path):
+            self.path.unlink()  # say the key was missing: there is nothing to lose
         try:
             # "x" refuses a file that is there: a run already paid for is never overwritten. Half
             # a surrogate pair, which UTF-8 has no bytes for, is written as JSON's own escape
@@ -59,6 +64,15 @@ class Journal:
         traceback: TracebackType | None,
     ) -> None:
         self.close()
+
+
+def _came_to_nothing(path: Path) -> bool:
+    """Is it a journal of ours, of a run that ended in an error before its first trial?"""
+    try:
+        kinds = [event.get("event") for event in read_journal(path)]
+    except ConfigError:
+        return False
+    return kinds[:1] == ["start"] and kinds[-1] == "error" and "trial" not in kinds
 
 
 def read_journal(path: str | Path) -> list[dict[str, Any]]:

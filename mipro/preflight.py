@@ -71,11 +71,15 @@ def _check_inputs(program: Program, example: Any, number: int) -> None:
 
 
 def _try_metric(metric: Metric, example: Example) -> None:
-    try:
-        metric(example, _Expected(example.labels), Trace())
-    except MissingFieldError as error:
-        raise MetricError(f"metric {metric.name} cannot be used on this data: {error}") from error
-    except MetricError as error:
-        raise MetricError(f"{error} (tried on the first example's own labels)") from error
-    except Exception:  # noqa: BLE001 - a user's metric may raise anything on a made-up prediction
-        return
+    """Once on the example's own labels, once on a prediction in which every field is empty."""
+    for labels, shown in ((example.labels, "the first example's own labels"), ({}, "a wrong one")):
+        try:
+            metric(example, _Expected(labels), Trace())
+        except MissingFieldError as error:
+            raise MetricError(
+                f"metric {metric.name} cannot be used on this data: {error}"
+            ) from error
+        except MetricError as error:
+            raise MetricError(f"{error} (tried on {shown})") from error
+        except Exception:  # noqa: BLE001 - a user's metric may raise anything on a made-up one
+            continue

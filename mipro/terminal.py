@@ -110,7 +110,9 @@ def show_result(console: Console, result: Result, *, simulated: bool) -> None:
         console.print(_prompt(name, result.original[name], prompt, result.signatures[name]))
     if result.importances:
         shares = ", ".join(f"{name} {share:.0%}" for name, share in result.importances.items())
-        console.print(Text(f"Variance of the trials that each slot alone explains: {shares}"))
+        console.print(Text(f"Main effects seen in these trials (shares overlap): {shares}"))
+    for note in result.notes:
+        console.print(Text(f"note: {note}"))
     if simulated:
         console.print(Text(SIMULATED, style="italic"))
     if result.run_dir is not None:
@@ -146,13 +148,14 @@ def _with_interval(score: float, bounds: tuple[float, float]) -> str:
 def _spending(usage: Mapping[str, Mapping[str, Any]], seconds: float) -> Table:
     table = Table(title=f"spent in {_clock(seconds)}", title_justify="left")
     priced = any("cost_usd" in entry for entry in usage.values())
-    for column in ("role", "calls", "cached", "failed", "prompt tokens", "reply tokens"):
+    for column in ("role", "calls", "cached", "failed calls", "prompt tokens", "reply tokens"):
         table.add_column(column, justify="left" if column == "role" else "right")
     if priced:
         table.add_column("US$", justify="right")
     keys = ("calls", "cached", "failed", "prompt_tokens", "completion_tokens")
     for role, entry in usage.items():
-        cost = [f"{entry.get('cost_usd', 0):.4f}"] if priced else []
+        paid = f"{entry['cost_usd']:.4f}" if "cost_usd" in entry else "not priced"
+        cost = [paid] if priced else []
         table.add_row(role, *(f"{entry[key]:,}" for key in keys), *cost)
     return table
 

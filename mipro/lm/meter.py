@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from mipro.errors import ConfigError
 from mipro.lm.base import LM, Completion, LMError, Request
 
 
@@ -16,6 +17,10 @@ class Price:
 
     prompt: float
     completion: float
+
+    def __post_init__(self) -> None:
+        if not (self.prompt >= 0 and self.completion >= 0):
+            raise ConfigError(f"{self}: dollars per million tokens, from 0 up, are wanted")
 
 
 @dataclass(frozen=True, slots=True)

@@ -71,6 +71,8 @@ class OpenAILM:
         extra_body: Mapping[str, Any] | None = None,
     ) -> None:
         _check(model, structured, timeout, max_retries)
+        if not api_key_env.isidentifier():  # not shown: it may be the key itself
+            raise ConfigError("api_key_env: the name of a variable is required, not the key.")
         self.model = model
         self.base_url = checked_url(base_url or os.environ.get("OPENAI_BASE_URL") or OPENAI_URL)
         self._given_key = Key(api_key.strip()) if api_key else None
@@ -200,7 +202,8 @@ def _dumped(settings: Mapping[str, Any]) -> str:
 
 
 def _redacted(text: str, key: Key, most: int = 500) -> str:
-    text = text.replace(key, "<key>") if key != _NO_KEY else text
+    # a "key" of a few letters is no secret, and would be found in every word
+    text = text.replace(key, "<key>") if key != _NO_KEY and len(key) >= 8 else text
     return text if len(text) <= most else text[:most] + "…"
 
 

@@ -25,6 +25,9 @@ from mipro.seeds import stream
 def run_loop(strategy: Strategy, task: Task) -> tuple[Extracted, list[Trial]]:
     """Run `strategy` on `task`: what it extracts, and all trials in order."""
     trials = [evaluated(Step({}, task.program.prompts(), "full"), task, 0)]
+    if trials[0].failures:
+        text = f"{trials[0].failures} of {trials[0].n} validation examples failed with the original"
+        task.emit({"event": "note", "text": f"{text} program (why is in the journal)"})
     strategy.initialize(task)
     strategy.update(trials[0])
     while (step := strategy.propose()) is not None:
@@ -50,6 +53,12 @@ def evaluated(step: Step, task: Task, number: int) -> Trial:
         # a bad candidate may fail everywhere, and that is its score; the original may not
         allow_all_failed=number > 0,
     )
+    if number == 0:
+        called = {call.module for outcome in evaluation.outcomes for call in outcome.trace}
+        for module in task.program.modules():
+            if module not in called:
+                text = f"the module '{module}' was not called once by the original program"
+                task.emit({"event": "note", "text": f"{text}: tuning it may change nothing"})
     trial = Trial(
         number,
         step.config,

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +13,14 @@ from mipro.data import Example
 from mipro.data import split as split_data
 from mipro.errors import ConfigError, DataError, MetricError
 from mipro.evaluation import Evaluation, evaluate
-from mipro.journal import SCHEMA, Event, Journal, Listener
+from mipro.journal import Listener
 from mipro.lm.base import LM
 from mipro.lm.meter import Ledger, Metered, Price
 from mipro.metrics import Metric
 from mipro.optimizers.loop import run_loop
 from mipro.optimizers.mipro import Mipro
 from mipro.optimizers.random_search import RandomSearch
+from mipro.optimizers.recorder import Recorder
 from mipro.optimizers.result import Comparison, Result
 from mipro.optimizers.task import Extracted, Options, Strategy, Task, Trial
 from mipro.preflight import check_task
@@ -69,6 +67,10 @@ def optimize(
     systemic kind, and `RunError` when the run cannot go on, the journal already on disk.
     """
     options = Options.of(settings)
+    for name, given in (("lm", lm), ("prompt_lm", prompt_lm)):
+        if given is not None and not isinstance(given, LM):
+            what = "mipro.OpenAILM(…), say, or a callable with `model` and `identity`"
+            raise ConfigError(f"{name}={given!r} is no language model: {what}")
     strategy = _strategy(method)
     train, val = _parts(train, val, options.seed)
     wrapped = Metric.of(metric)
@@ -76,7 +78,7 @@ def optimize(
         if part is not None:
             _checked(name, program, part, wrapped)
     ledger = Ledger(prices)
-    recorder = _Recorder(ledger, on_event)
+    recorder = Recorder(ledger, on_event)
     task = Task(
         program=program,
         train=train,
@@ -101,10 +103,11 @@ def _finished(
     task: Task,
     test: Sequence[Example] | None,
     ledger: Ledger,
-    recorder: _Recorder,
+    recorder: Recorder,
 ) -> Result:
     """Run the loop, and put what it found to the test."""
     extracted, trials = run_loop(strategy, task)
+    recorder.found(extracted.candidate, task.program.signatures())
     compared = None if test is None else _compared(task, extracted.candidate, test)
     result = Result(
         method=method,
@@ -174,111 +177,24 @@ def _compared(task: Task, candidate: Candidate, test: Sequence[Example]) -> Comp
 
     original = task.program.prompts()
     before = scored(original)
-    return Comparison.of(before, before if dict(candidate) == original else scored(candidate))
+    after = before if dict(candidate) == original else scored(candidate)
+    if after.failures:
+        first = after.failures[0].error
+        text = f"{len(after.failures)} of {after.n} test examples failed with the tuned program"
+        task.emit({"event": "note", "text": f"{text}, the first: {first}"})
+    return Comparison.of(before, after)
 
 
 def _importances(extracted: Extracted, trials: Sequence[Trial]) -> dict[str, float]:
+    """Main effects of the slots that the trials can tell: some choice in two configurations."""
     told = [
         Observation(dict(trial.config or extracted.original), trial.score, trial.n)
         for trial in trials
     ]
-    return importance(extracted.space, told)
-
-
-@dataclass
-class _Recorder:
-    """Takes a run's events: to the journal, to a listener, and the notes to the result."""
-
-    ledger: Ledger
-    listener: Listener | None
-    notes: list[str] = field(default_factory=list)
-    journal: Journal | None = None
-    directory: Path | None = None
-    started: float = field(default_factory=time.perf_counter)
-
-    def __call__(self, event: Event) -> None:
-        """Record one event; a trial and the end carry the ledger as it stands."""
-        if event["event"] == "note":
-            self.notes.append(str(event["text"]))
-        if event["event"] in ("trial", "end"):
-            event = {**event, "usage": self.ledger.to_json()}
-        if self.journal is not None:
-            self.journal(event)
-        if self.listener is not None:
-            self.listener(event)
-
-    def into(self, run_dir: str | Path | None) -> _Recorder:
-        """Keep the events in `run_dir` as well, made if it is not there."""
-        if run_dir is not None:
-            self.directory = Path(run_dir)
-            try:
-                self.directory.mkdir(parents=True, exist_ok=True)
-            except OSError as error:
-                raise ConfigError(f"{run_dir}: cannot be made: {error.strerror}") from error
-            self.journal = Journal(self.directory / "journal.jsonl")
-        return self
-
-    def __enter__(self) -> _Recorder:
-        return self
-
-    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
-        """A run that ends in an error, whosever it is, says so in its journal."""
-        try:
-            if error is not None:
-                self({"event": "error", "kind": type(error).__name__, "text": str(error)})
-        finally:
-            if self.journal is not None:
-                self.journal.close()
-
-    def start(self, method: str, task: Task, test: Sequence[Example] | None) -> None:
-        """Record what is run on what."""
-        parts = {"train": task.train, "val": task.val, "test": test}
-        config = {
-            "method": method,
-            "options": task.options.to_json(),
-            "metric": task.metric.name,
-            "program": type(task.program).__name__,
-            "modules": {name: str(s) for name, s in task.program.signatures().items()},
-            "adapter": type(task.adapter).__name__ if task.adapter else "ChatAdapter",
-            "lm": task.lm.identity,
-            "prompt_lm": task.prompt_lm.identity,
-            "teacher_lm": task.teacher.lm.identity if task.teacher.lm else None,
-            "data": {name: _digest(part) for name, part in parts.items() if part is not None},
-        }
-        if self.directory is not None:
-            text = json.dumps(config, indent=2, ensure_ascii=False)
-            (self.directory / "config.json").write_text(text + "\n", encoding="utf-8")
-        self({"event": "start", "schema": SCHEMA, **config})
-        _warn_of_overlap(parts, self)
-
-    def end(self, result: Result) -> None:
-        """Record what was found."""
-        if self.directory is not None:
-            result.write(self.directory)
-        self(
-            {
-                "event": "end",
-                "chosen_trial": result.chosen.number,
-                "score": result.score,
-                "test": result.test.to_json() if result.test else None,
-                "seconds": round(result.seconds, 3),
-            }
-        )
-
-
-def _digest(examples: Sequence[Example]) -> dict[str, Any]:
-    text = json.dumps([dict(e) for e in examples], sort_keys=True, default=str)
-    return {"n": len(examples), "digest": hashlib.blake2b(text.encode(), digest_size=8).hexdigest()}
-
-
-def _warn_of_overlap(parts: Mapping[str, Sequence[Example] | None], emit: Listener) -> None:
-    """Examples that stand in two parts flatter the score: said, for data may truly repeat."""
-    keys = {
-        name: [json.dumps(dict(e), sort_keys=True, default=str) for e in part or ()]
-        for name, part in parts.items()
+    distinct = {extracted.space.key(o.config): o.config for o in told}.values()
+    shares = importance(extracted.space, told)
+    return {
+        name: share
+        for name, share in shares.items()
+        if len({config[name] for config in distinct}) < len(distinct)
     }
-    for a, b in (("train", "val"), ("train", "test"), ("val", "test")):
-        known = set(keys[a])
-        both = sum(key in known for key in keys[b])
-        if both:
-            emit({"event": "note", "text": f"{both} examples of {b} stand in {a} as well"})

@@ -55,8 +55,9 @@ class Result:
 
     `score` is the candidate's mean on the whole validation set, which it was selected on and which
     flatters it; `test` is the comparison on examples it was not selected on, None without a test
-    set. `usage` is role → calls, tokens and cost; `importances` is slot → share of the variance
-    of the trials' scores; `notes` says all that did not go as asked.
+    set. `usage` is role → calls, tokens and cost; `importances` is slot → share of the
+    trials' variance that its main effect explains (`tpe.importance`; slots of which the trials
+    cannot tell are left out); `notes` says all that did not go as asked.
     """
 
     method: str

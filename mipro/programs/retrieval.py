@@ -39,7 +39,7 @@ class BM25:
             import bm25s
         except ImportError as error:
             raise ConfigError(
-                "retrieval needs bm25s, which is not installed: pip install 'mipro[retrieval]'"
+                "retrieval needs bm25s, which is not installed: pip install bm25s"
             ) from error
         self._index: Any = bm25s.BM25(k1=1.5, b=0.75)
         self._index.index([_tokens(passage) for passage in self.passages], show_progress=False)

@@ -21,8 +21,7 @@ def iris_rows() -> list[Example]:
         from sklearn.datasets import load_iris
     except ImportError as error:
         raise ConfigError(
-            "the Iris rows come with scikit-learn, which is not installed: "
-            "pip install 'mipro[data]'"
+            "the Iris rows come with scikit-learn, which is not installed: pip install scikit-learn"
         ) from error
     data = load_iris()
     return [

@@ -16,7 +16,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from runs import Dying, candidate_of, counted, journal_of, of, recorded, run, slots_of, small
+from small_runs import Dying, candidate_of, counted, journal_of, of, recorded, run, slots_of, small
 
 import mipro
 from mipro.errors import ConfigError, DataError, MetricError
@@ -30,7 +30,7 @@ WITH_DEMOS = {"random_search", "bayesian_bootstrap", "mipro"}
 
 IN_A_PROCESS = """
 import sys
-from runs import run, small
+from small_runs import run, small
 run(small(), sys.argv[1], run_dir=sys.argv[2], threads=4, seed=3)
 """
 

@@ -36,6 +36,11 @@ def mipro(*arguments: str, cwd: Path, **more) -> subprocess.CompletedProcess[str
     )
 
 
+def interruptible() -> None:
+    """In the child: hear Ctrl-C even where these tests run in the background, which ignores it."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """The README's files in an empty folder, with a data set of the reader's own."""
@@ -100,6 +105,17 @@ def test_a_second_run_in_the_same_directory_is_refused_and_loses_nothing(folder:
         ('kind = "simulated"', 'kind = "simulated"\napi_key = "sk-1"', "keys do not belong"),
         ("messages.jsonl", "mesages.jsonl", "cannot be read"),
         ("minibatch = 15", "minibatch = ", "is not TOML"),
+        ("split = {", "split = 0.5 # {", r"\[data\] split = 0.5: a table"),
+        ("test = 0.3 }", "tset = 0.3 }", "no part is called 'tset'"),
+        ("train = 0.4", 'train = "a"', "a count or a share is wanted"),
+        ('"messages.jsonl"', "3", r"\[data\] file = 3: a path is wanted"),
+        ('run_dir = "runs/first"', "run_dir = 3", r"\[optimize\] run_dir = 3: a path"),
+        ('kind = "simulated"', 'kind = "simulated"\ntemprature = 1', "its settings are .*temper"),
+        (
+            'kind = "simulated"',
+            'kind = "openai"\nmodel = "m"\nprice = { prompt = "x", completion = 1 }',
+            "price.prompt = 'x': a number of dollars",
+        ),
     ],
 )
 def test_bad_configuration_is_refused_by_name(
@@ -126,6 +142,77 @@ def test_a_metric_that_returns_none_is_refused_before_any_call(folder: Path) -> 
     assert not (folder / "runs/first").exists()
 
 
+@pytest.mark.parametrize(
+    ("added", "said"),
+    [("from mipro import Programm", "line 1: ImportError"), ("def f(:", "line 1: SyntaxError")],
+)
+def test_a_program_file_that_does_not_load_is_an_error_with_its_line(
+    folder: Path, added: str, said: str
+) -> None:
+    path = folder / "triage.py"
+    path.write_text(f"{added}\n{path.read_text(encoding='utf-8')}", encoding="utf-8")
+    done = mipro("optimize", "run.toml", cwd=folder)
+    assert done.returncode == 1
+    assert said in " ".join(done.stderr.split())
+    assert "Traceback" not in done.stderr
+
+
+def test_a_program_of_two_files_is_loaded_from_any_working_directory(folder: Path) -> None:
+    path = folder / "triage.py"
+    text = path.read_text(encoding="utf-8")
+    cut = text.index("def right_team")
+    (folder / "scoring.py").write_text(text[cut:], encoding="utf-8")
+    path.write_text(f"from scoring import right_team  # noqa\n{text[:cut]}", encoding="utf-8")
+    elsewhere = folder / "elsewhere"
+    elsewhere.mkdir()
+    done = mipro("optimize", str(folder / "run.toml"), cwd=elsewhere)
+    assert done.returncode == 0, done.stderr
+    assert (folder / "runs/first/result.json").is_file()
+
+
+def test_a_run_that_failed_before_its_first_trial_does_not_stand_in_the_way(folder: Path) -> None:
+    path = folder / "run.toml"
+    text = path.read_text(encoding="utf-8")
+    remote = 'kind = "openai"\nmodel = "m"\nbase_url = "http://example.invalid/v1"'
+    keyless = text.replace('kind = "simulated"', f'{remote}\napi_key_env = "MIPRO_NO_SUCH_KEY"')
+    path.write_text(keyless, encoding="utf-8")
+    done = mipro("optimize", "run.toml", cwd=folder)
+    assert done.returncode == 1
+    assert "MIPRO_NO_SUCH_KEY" in done.stderr
+    path.write_text(text, encoding="utf-8")
+    assert mipro("optimize", "run.toml", cwd=folder).returncode == 0
+
+
+def test_a_test_that_fails_does_not_cost_the_candidate(folder: Path) -> None:
+    path = folder / "triage.py"
+    text = path.read_text(encoding="utf-8").replace(
+        "return prediction.team == example.team",
+        "return None if 'only in the test' in example.message else prediction.team == example.team",
+    )
+    path.write_text(text, encoding="utf-8")
+    lines = (folder / "messages.jsonl").read_text(encoding="utf-8").splitlines()
+    for name, part in (("train", lines[:40]), ("val", lines[40:60]), ("test", lines[60:])):
+        (folder / f"{name}.jsonl").write_text("\n".join(part), encoding="utf-8")
+    with (folder / "test.jsonl").open("a", encoding="utf-8") as file:
+        file.write('\n{"message": "this is only in the test", "team": "billing"}')
+    config = folder / "run.toml"
+    parts = 'train = "train.jsonl"\nval = "val.jsonl"\ntest = "test.jsonl"'
+    kept = config.read_text(encoding="utf-8").replace('file = "messages.jsonl"', parts)
+    config.write_text(re.sub("split = .*", "", kept), encoding="utf-8")
+    done = mipro("optimize", "run.toml", cwd=folder)
+    assert done.returncode == 1
+    assert "returned None" in done.stderr
+    assert "runs/first" in done.stderr
+    scored = mipro(
+        "eval", "run.toml", "--candidate", "runs/first/candidate.json", "--on", "val", cwd=folder
+    )
+    assert scored.returncode == 0, scored.stderr
+
+
+def test_version_is_told(tmp_path: Path) -> None:
+    assert mipro("--version", cwd=tmp_path).stdout.startswith("mipro ")
+
+
 def test_demo_improves_a_program_and_says_that_it_is_simulated(tmp_path: Path) -> None:
     done = mipro("demo", "--world", "iris", "--trials", "12", "--run-dir", "run", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
@@ -142,6 +229,7 @@ def test_serve_answers_until_interrupted() -> None:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        preexec_fn=interruptible,
     )
     try:
         assert process.stdout is not None
@@ -154,6 +242,7 @@ def test_serve_answers_until_interrupted() -> None:
         out, err = process.communicate(timeout=10)
     finally:
         process.kill()
+        process.communicate()
     assert "served" in out, err
 
 
@@ -167,6 +256,7 @@ def test_interrupting_a_run_exits_with_130(folder: Path) -> None:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        preexec_fn=interruptible,
     )
     try:
         journal = folder / "runs/first/journal.jsonl"
@@ -178,8 +268,10 @@ def test_interrupting_a_run_exits_with_130(folder: Path) -> None:
         _, err = process.communicate(timeout=30)
     finally:
         process.kill()
+        process.communicate()
     assert process.returncode == 130, err
     assert "Traceback" not in err
+    assert "the run up to here is kept in" in " ".join(err.split())
     assert json.loads(journal.read_text(encoding="utf-8").splitlines()[0])["event"] == "start"
 
 

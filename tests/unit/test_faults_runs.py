@@ -10,7 +10,7 @@ import threading
 
 import pytest
 from doubles import QA, CountingLM, chat, examples, minus_length
-from runs import (
+from small_runs import (
     SHORT,
     Dying,
     candidate_of,

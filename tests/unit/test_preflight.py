@@ -99,3 +99,12 @@ def test_a_program_without_modules():
             return {}
 
     refused(MiproError, "Empty has no modules", program=Empty())
+
+
+def test_a_metric_that_forgets_to_return_on_a_wrong_answer_is_refused():
+    def none_on_wrong(example, prediction):
+        if prediction.answer == example.answer:
+            return 1
+        return None
+
+    refused(MetricError, r"none_on_wrong returned None.*tried on a wrong one", metric=none_on_wrong)

@@ -120,8 +120,9 @@ def proposed_instruction(shown: Mapping[str, str], rng: Random, temperature: flo
 
 def _opening(outputs: str, tip: str, rng: Random) -> str:
     fields = re.sub(r"\[.*?\]", "", outputs).split(",")  # types may hold commas
-    wanted = fields[-1].partition(":")[0].strip() or "result"
-    text = f"{rng.choice(('Work out', 'Determine', 'Give', 'Produce'))} `{wanted}`"
+    names = [field.partition(":")[0].strip() for field in fields]
+    wanted = " and ".join(f"`{name}`" for name in names if name not in ("", "reasoning"))
+    text = f"{rng.choice(('Work out', 'Determine', 'Give', 'Produce'))} {wanted or 'the result'}"
     return f"You are an expert at this task. {text}" if "persona" in tip else text
 
 

@@ -6,7 +6,7 @@ import json
 
 import pytest
 from doubles import QA, CountingLM, chat, examples
-from runs import counted, journal_of, of, recorded, run, small
+from small_runs import counted, journal_of, of, recorded, run, small
 
 import mipro
 from mipro.errors import ConfigError, DataError, RunError

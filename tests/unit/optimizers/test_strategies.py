@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 from doubles import CountingLM, chat
-from runs import of, recorded, small, task_of
+from small_runs import of, recorded, small, task_of
 
 from mipro.errors import ConfigError
 from mipro.optimizers.loop import batch_of, run_loop
