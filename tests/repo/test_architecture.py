@@ -25,7 +25,8 @@ LAYERS = (
     {"proposers"},
     {"optimizers"},
     {"worlds"},
-    {"config", "terminal"},
+    {"importing", "terminal"},
+    {"config"},
     {"cli"},
 )
 LEVEL = {room: level for level, rooms in enumerate(LAYERS) for room in rooms}
@@ -110,6 +111,16 @@ def test_tpe_needs_numpy_and_scipy_only() -> None:
 
 def test_importing_mipro_loads_nothing_it_does_not_need() -> None:
     assert third_parties("import mipro") <= set()
+
+
+def test_importing_mipro_costs_at_most_twice_what_numpy_does() -> None:
+    def seconds(statement: str) -> float:
+        code = f"import time; t = time.perf_counter(); {statement}; print(time.perf_counter() - t)"
+        command = [sys.executable, "-c", code]
+        runs = [subprocess.run(command, capture_output=True, check=True) for _ in range(5)]
+        return min(float(run.stdout) for run in runs)
+
+    assert seconds("import mipro") <= 2 * seconds("import numpy")
 
 
 def test_a_simulated_run_loads_neither_openai_nor_the_terminal() -> None:

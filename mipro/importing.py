@@ -1,0 +1,66 @@
+"""What `file.py:name` or `package.module:name` stands for: the user's own code, by its path."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import sys
+import traceback
+from pathlib import Path
+from typing import Any
+
+from mipro.errors import ConfigError
+
+
+def named(target: Any, here: Path, table: str) -> Any:
+    """What `file.py:name`, or `package.module:name`, stands for. Raises `ConfigError`."""
+    if not isinstance(target, str) or ":" not in target:
+        raise ConfigError(
+            f"[{table}] path = {target!r}: 'file.py:name' or 'package.module:name' is wanted"
+        )
+    module, _, name = target.rpartition(":")
+    loaded = _file(here / module, table) if module.endswith(".py") else _import(module, table)
+    if not hasattr(loaded, name):
+        raise ConfigError(f"[{table}] path = '{target}': {module} has no '{name}'")
+    return getattr(loaded, name)
+
+
+def _file(path: Path, table: str) -> Any:
+    """The module in a file: known to `sys.modules`, so that its source and classes are found."""
+    if not path.is_file():
+        raise ConfigError(f"[{table}] path: there is no file {path}")
+    name = f"mipro_user_{path.stem}"
+    known = sys.modules.get(name)
+    if known is not None and getattr(known, "__file__", None) == str(path):
+        return known
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise ConfigError(f"[{table}] path: {path} is no Python file")
+    if str(path.parent) not in sys.path:  # the file may import others beside it
+        sys.path.insert(0, str(path.parent))
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:  # the user's own file may raise anything
+        del sys.modules[name]
+        raise ConfigError(
+            f"[{table}] {path}, {_line(error, path)}: {type(error).__name__}: {error}"
+        ) from error
+    return module
+
+
+def _line(error: Exception, path: Path) -> str:
+    """Where in the file an error came up."""
+    if isinstance(error, SyntaxError):
+        return f"line {error.lineno}"
+    frames = traceback.extract_tb(error.__traceback__)
+    lines = [frame.lineno for frame in frames if frame.filename == str(path)]
+    return f"line {lines[-1]}" if lines else "while it was imported"
+
+
+def _import(module: str, table: str) -> Any:
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise ConfigError(f"[{table}] path: {module} cannot be imported: {error}") from error
