@@ -1,9 +1,15 @@
 """TPE against random search on objectives whose optimum is known.
 
 Null hypothesis, a family: TPE's regret is at least random search's. 30 paired runs, 100 trials
-of 35 Bernoulli examples; one-sided Wilcoxon signed-rank test at 0.001, so that the five tests
+of 35 Bernoulli examples; one-sided Wilcoxon signed-rank test at 0.001, so that the six tests
 raise a false alarm (a pass of a sampler no better than random) less than once in 150 suites.
-`classic` is not asked for the bottleneck, where its lead is smaller than 30 runs can show.
+
+Kept in sight: `classic` fails at this level on the bottleneck (p = 0.006). The objectives were made
+larger (10⁴ for 8⁴ choices, 100 for 60 trials) after both samplers had failed the bottleneck on the
+smaller ones, so it was measured again on seeds not looked at before (60 runs from 1000 on, regret
+minus random search's, 95% interval): default -0.121 ± 0.053 (p = 1.7e-5) at 10⁴ and 100 trials,
+-0.114 ± 0.046 (p = 1e-5) at 8⁴ and 60; classic -0.058 ± 0.054 (p = 0.013) and -0.076 ± 0.050
+(p = 0.0019).
 """
 
 from __future__ import annotations
@@ -73,6 +79,11 @@ def test_the_objective_has_the_optimum_it_says(family):
         ("bottleneck", TPE),
         ("additive", TPE.classic),
         ("pairwise", TPE.classic),
+        pytest.param(
+            "bottleneck",
+            TPE.classic,
+            marks=pytest.mark.xfail(reason="TPE as published: p = 0.006 here, not 0.001"),
+        ),
     ],
 )
 def test_tpe_beats_random_search(family, make):
