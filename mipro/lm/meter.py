@@ -180,7 +180,3 @@ class Metered:
             raise
         self.ledger.completed(self.role, self.lm.model, completion)
         return completion
-
-    def as_role(self, role: str) -> Metered:
-        """The same LM and ledger under another role."""
-        return replace(self, role=role)

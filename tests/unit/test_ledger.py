@@ -49,7 +49,7 @@ def test_roles_are_apart_and_the_known_ones_come_first():
     ledger = Ledger()
     task = Metered(EchoLM(), ledger)
     for role in ("zebra", "teacher", "prompt"):
-        QA()(question="?", lm=task.as_role(role))
+        QA()(question="?", lm=Metered(task.lm, ledger, role))
     QA()(question="?", lm=task)
     assert list(ledger.roles) == ["task", "prompt", "teacher", "zebra"]
     assert ledger["nobody"] == Entry()

@@ -47,10 +47,6 @@ class Task:
     shots: tuple[Shot, ...]
     as_json: bool
 
-    def output(self, name: str) -> Asked | None:
-        """The output field called `name`, if it is asked for."""
-        return next((asked for asked in self.outputs if asked.name == name), None)
-
 
 @lru_cache(maxsize=2048)
 def read_task(prefix: tuple[Message, ...]) -> Task | None:
