@@ -8,40 +8,24 @@ by enumeration where it is small, by coordinate ascent from several starts where
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Container, Iterator
 from itertools import islice
 from typing import TypeAlias
 
 import numpy as np
 
-from mipro.tpe.evidence import Evidence
 from mipro.tpe.parzen import Floats, Mixture
 from mipro.tpe.space import Codes, Key, Space
 from mipro.tpe.split import Pool, Posterior
 
 Acquisition: TypeAlias = Callable[[Codes], Floats]  # (N, D) codes -> (N,), higher is better
 
-EXACT_LIMIT = 20_000  # configurations up to which a space is searched by enumeration
+EXACT_LIMIT = 256  # configurations up to which a space is searched by enumeration
 
 
 def log_ratio(good: Mixture, bad: Mixture) -> Acquisition:
     """log l(x) - log g(x)."""
     return lambda codes: good.log_pmf(codes) - bad.log_pmf(codes)
-
-
-def upper_bound(evidence: Evidence, optimism: float) -> Acquisition:
-    """Mean + ``optimism`` sd of P(good | x) ~ Beta(a, b), a and b the evidence at x. Ours.
-
-    With ``optimism`` 0 its argmax is that of l/g, where l and g share their kernel.
-    """
-
-    def score(codes: Codes) -> Floats:
-        a, b = evidence.counts(codes)
-        total = a + b
-        p = a / total
-        return np.asarray(p + optimism * np.sqrt(p * (1 - p) / (total + 1)))
-
-    return score
 
 
 def keys_of(codes: Codes) -> list[Key]:
@@ -54,7 +38,7 @@ def as_key(codes: Codes | None) -> Key | None:
     return None if codes is None else tuple(codes.tolist())
 
 
-def best_of(codes: Codes, score: Acquisition, seen: Collection[Key]) -> tuple[Codes, float] | None:
+def best_of(codes: Codes, score: Acquisition, seen: Container[Key]) -> tuple[Codes, float] | None:
     """The unseen row with the highest score, and that score; the first of equals."""
     if not len(codes):
         return None
@@ -65,7 +49,7 @@ def draw_and_compare(
     good: Mixture,
     score: Acquisition,
     rng: np.random.Generator,
-    seen: Collection[Key],
+    seen: Container[Key],
     draws: int = 24,
 ) -> Codes | None:
     """TPE as published: ``draws`` configurations from l, the best by ``score``. (D,) or None."""
@@ -74,7 +58,7 @@ def draw_and_compare(
 
 
 def exact(
-    space: Space, score: Acquisition, seen: Collection[Key], chunk: int = 4096
+    space: Space, score: Acquisition, seen: Container[Key], chunk: int = 4096
 ) -> Codes | None:
     """The best unseen configuration by enumerating all of them. (D,), None if all are seen."""
     best: tuple[Codes, float] | None = None
@@ -100,38 +84,52 @@ def _chunks(space: Space, chunk: int) -> Iterator[Codes]:
 
 def coordinate_ascent(
     space: Space,
-    score: Acquisition,
+    moves: Callable[[Codes], Floats],
     rng: np.random.Generator,
-    seen: Collection[Key],
+    seen: Container[Key],
     starts: Codes,
-    sweeps: int = 6,
+    steps: int = 30,
 ) -> Codes | None:
-    """A local optimum among unseen configurations, the best over ``starts`` (R, D).
+    """The best unseen configuration on or next to the tops reached from ``starts`` (R, D), or None.
 
-    One variable at a time, in random order, each start takes its best value with the others
-    held; a seen configuration may be passed through, never returned. A variable that is inactive
-    keeps a value, so that a parent can be changed and its children are ready.
+    ``moves`` scores all that differ in one variable, (R, D) filled -> (R, C); every start takes
+    its best, until none gets better. A seen configuration may be passed through, never returned.
+    A variable that is inactive keeps a value, so that a parent can be changed and its children
+    are ready.
     """
-    full = np.where(starts < 0, rng.integers(0, space.sizes, size=starts.shape), starts)
-    best: tuple[Codes, float] | None = None
-    for _ in range(sweeps):
-        before = full.copy()
-        for d in rng.permutation(len(space.sizes)):
-            size = space.sizes[d]
-            options = np.repeat(full, size, axis=0)  # (R·C_d, D)
-            options[:, d] = np.tile(np.arange(size), len(full))
-            codes = space.prune(options)
-            values = score(codes)
-            found = _top_unseen(codes, values, seen, -np.inf if best is None else best[1])
-            best = found or best
-            full[:, d] = values.reshape(len(full), size).argmax(axis=1)
-        if np.array_equal(before, full):
+    full = starts.copy()
+    if not space.is_flat:
+        full = np.where(starts < 0, rng.integers(0, space.sizes, size=starts.shape), starts)
+    height, rows = np.full(len(full), -np.inf), np.arange(len(full))
+    for step in range(steps):
+        values = moves(full)  # (R, C)
+        to = values.argmax(axis=1)
+        higher = values[rows, to] > height + 1e-12
+        if not higher.any() or step == steps - 1:
             break
-    return None if best is None else best[0]
+        height = np.where(higher, values[rows, to], height)
+        slot = space.column_of_choice[to]
+        full[rows[higher], slot[higher]] = (to - space.offsets[slot])[higher]
+    return _best_move(space, full, values, seen)
+
+
+def _best_move(space: Space, full: Codes, values: Floats, seen: Container[Key]) -> Codes | None:
+    """The unseen configuration with the highest value among moves (R, C) from ``full`` (R, D)."""
+    left = values.ravel().copy()
+    while left[at := int(left.argmax())] > -np.inf:
+        row, choice = divmod(at, values.shape[1])
+        slot = int(space.column_of_choice[choice])
+        codes = full[row].copy()
+        codes[slot] = choice - space.offsets[slot]
+        codes = codes if space.is_flat else space.prune(codes[None])[0]
+        if tuple(codes.tolist()) not in seen:
+            return np.asarray(codes)
+        left[at] = -np.inf
+    return None
 
 
 def _top_unseen(
-    codes: Codes, values: Floats, seen: Collection[Key], above: float
+    codes: Codes, values: Floats, seen: Container[Key], above: float
 ) -> tuple[Codes, float] | None:
     """The best unseen row whose value is over ``above``."""
     for row in np.argsort(-values, kind="stable"):
@@ -142,44 +140,28 @@ def _top_unseen(
     return None
 
 
-def maximise(
-    space: Space,
-    score: Acquisition,
-    rng: np.random.Generator,
-    seen: Collection[Key],
-    starts: Codes,
-    *,
-    exact_limit: int = EXACT_LIMIT,
-) -> Codes | None:
-    """Exact where the space is small, coordinate ascent beyond; None if everything is seen."""
-    if space.size() <= exact_limit:
-        return exact(space, score, seen)
-    found = coordinate_ascent(space, score, rng, seen, starts)
-    return any_unseen(space, rng, seen) if found is None else found
-
-
-def any_unseen(space: Space, rng: np.random.Generator, seen: Collection[Key]) -> Codes | None:
+def any_unseen(space: Space, rng: np.random.Generator, seen: Container[Key]) -> Codes | None:
     """An unseen configuration by ancestral sampling, the first in order where draws fail."""
     for _ in range(8):
         for codes in space.sample_codes(rng, 32):
             if tuple(codes.tolist()) not in seen:
                 return np.asarray(codes)
-    for codes in space.enumerate_codes():  # at most len(seen) steps go in vain
+    for codes in space.enumerate_codes():  # as many steps go in vain as there are seen ones
         if tuple(codes.tolist()) not in seen:
             return codes
     return None
 
 
 def leader_to_recheck(
-    pool: Pool, posterior: Posterior, busy: Collection[Key], *, times: int, examples: float
+    pool: Pool, posterior: Posterior, busy: Container[Key], *, times: float, examples: float
 ) -> Key | None:
-    """The leader by posterior mean, if it leads on too few examples; None if it may stand.
+    """The leader by mean score, if it leads on too few examples; None if it may stand.
 
     A leader is a maximum over noisy scores, so it is the likeliest to be flattered, and it is
     what is recommended in the end: a further look at it pays more than a new configuration.
     It may stand with ``1 + times`` trials of ``examples`` each behind it, or while it is ``busy``.
     """
-    leader = int(np.argmax(posterior.mean))
+    leader = int(np.argmax(pool.mean))
     key: Key = tuple(pool.codes[leader].tolist())
     if key in busy or posterior.noise == 0 or pool.n[leader] > (0.5 + times) * examples:
         return None
@@ -187,7 +169,7 @@ def leader_to_recheck(
 
 
 def worth_a_second_look(
-    pool: Pool, posterior: Posterior, busy: Collection[Key], optimism: float = 1.0
+    pool: Pool, posterior: Posterior, busy: Container[Key], optimism: float = 1.0
 ) -> Key | None:
     """Of what has been seen and is not ``busy``, the highest mean + ``optimism`` sd; or None."""
     keys = keys_of(pool.codes)

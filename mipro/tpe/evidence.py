@@ -3,48 +3,17 @@
 `parzen` gives l(x) and g(x) each its own mixture. Where both share their kernel, the ratio l/g is
 an estimate of P(good | x), it is known on how many observations it rests, and the width of the
 kernel can be learned: the right one is that with which each observation is foretold by the others.
-Symbols as in `parzen`; m_i is the membership of observation i in the good ones, in [0, 1].
+Symbols as in `parzen`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import final
 
 import numpy as np
 
 from mipro.tpe.parzen import Floats, one_hot
 from mipro.tpe.space import Codes, Space
-
-
-@final
-@dataclass(frozen=True)
-class Evidence:
-    """l(x) and g(x) with one kernel and one normaliser, so that they can be counted.
-
-    Where l and g share their kernel, γ l / (γ l + (1 - γ) g) is an estimate of P(good | x)
-    (Watanabe 2023, eq. 5), and both masses can be put in observations: a kernel divided by its
-    height at the centre is 1 for an observation made right at x, and less for one further off.
-
-    ``good`` (n,) is the membership of each observation in the good ones, ``weights`` (n,) what
-    each counts, ``prior`` the pseudo-observations of which the share ``gamma`` is good.
-    """
-
-    space: Space
-    centres: Codes
-    good: Floats
-    weights: Floats
-    ratios: Floats  # λ_d of the shared kernel, (D,)
-    gamma: float
-    prior: float = 1.0
-
-    def counts(self, codes: Codes) -> tuple[Floats, Floats]:
-        """Good and bad pseudo-observations at x, the prior's among them. (N, D) -> 2 × (N,)."""
-        similar = similarity(self.space, self.centres, codes, self.ratios)  # (n, N)
-        good = (self.weights * self.good) @ similar + self.prior * self.gamma
-        bad = (self.weights * (1 - self.good)) @ similar + self.prior * (1 - self.gamma)
-        return good, bad
 
 
 def similarity(space: Space, centres: Codes, codes: Codes, ratios: Floats) -> Floats:
@@ -105,17 +74,3 @@ def learned_ratios(
         if now > best_value + gain:
             ratios[d], best_value, total = ratio, now, rest + parts(d, ratio)
     return ratios
-
-
-def membership_likelihood(
-    good: Floats, weights: Floats, *, gamma: float, prior: float = 1.0
-) -> Callable[[Floats], float]:
-    """For `learned_ratios`: Σ_i w_i [m_i log P_-i(good|x_i) + (1 - m_i) log P_-i(bad|x_i)]."""
-
-    def foretells(similar: Floats) -> float:
-        a = (weights * good) @ similar + prior * gamma
-        b = (weights * (1 - good)) @ similar + prior * (1 - gamma)
-        p = a / (a + b)
-        return float(weights @ (good * np.log(p) + (1 - good) * np.log1p(-p)))
-
-    return foretells

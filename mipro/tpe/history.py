@@ -7,7 +7,7 @@ JSON form. `sampler` adds the decision of what to ask next.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, TypeAlias, final
@@ -15,8 +15,9 @@ from typing import Any, TypeAlias, final
 import numpy as np
 
 from mipro.tpe.acquisition import worth_a_second_look
-from mipro.tpe.space import Config, Key, Space
-from mipro.tpe.split import Pool, Posterior, shrink
+from mipro.tpe.parzen import Floats
+from mipro.tpe.space import INACTIVE, Config, Key, Space
+from mipro.tpe.split import Pool, Posterior, Tally, shrink
 
 
 @final
@@ -49,6 +50,27 @@ class History:
     scores: list[float] = field(default_factory=list)
     ns: list[int] = field(default_factory=list)
     pending: dict[Key, None] = field(default_factory=dict)  # ordered, unlike a set
+    tally: Tally = field(init=False)
+    counts: Floats = field(init=False)  # distinct configurations with each choice, (C,)
+    examples: int = 0  # behind all scores
+
+    def __post_init__(self) -> None:
+        self.tally = Tally(len(self.space.sizes))
+        self.counts = np.zeros(len(self.space.column_of_choice))
+        told = list(zip(self.keys, self.scores, self.ns, strict=True))
+        self.keys, self.scores, self.ns, self.examples = [], [], [], 0
+        for key, score, n in told:
+            self._add(key, score, n)
+
+    def _add(self, key: Key, score: float, n: int) -> None:
+        if key not in self.tally.rows:
+            codes = np.asarray(key, dtype=np.int64)
+            self.counts[(codes + self.space.offsets)[codes != INACTIVE]] += 1
+        self.tally.add(key, score, n)
+        self.keys.append(key)
+        self.scores.append(score)
+        self.ns.append(n)
+        self.examples += n
 
     def tell(self, config: Mapping[str, Any], score: float, n: int) -> None:
         """Add one observation. ValueError, and nothing added, if it is not one."""
@@ -59,9 +81,7 @@ class History:
         if not math.isfinite(value):
             raise ValueError(f"the score of {dict(config)!r} is {value}: a finite number is needed")
         self.pending.pop(key, None)
-        self.keys.append(key)
-        self.scores.append(value)
-        self.ns.append(int(n))
+        self._add(key, value, int(n))
 
     @property
     def observations(self) -> tuple[Observation, ...]:
@@ -75,16 +95,24 @@ class History:
         """One row a distinct configuration. ValueError before anything is told."""
         if not self.keys:
             raise ValueError("nothing has been told yet, so there is no best configuration")
-        return Pool.of(self.keys, self.scores, self.ns)
+        return self.tally.pool()
 
-    def seen(self) -> set[Key]:
-        """Told or pending. For membership only: a set's order is not the same in each process."""
-        return set(self.keys) | set(self.pending)
+    def __contains__(self, key: object) -> bool:
+        """Whether a configuration is told or pending."""
+        return key in self.tally.rows or key in self.pending
+
+    def __len__(self) -> int:
+        """How many distinct configurations are told or pending."""
+        return len(self.tally) + sum(key not in self.tally.rows for key in self.pending)
+
+    def besides(self, excluded: Iterable[Key]) -> Seen:
+        """What is not to be asked: this history and ``excluded``."""
+        return Seen(self, frozenset(excluded))
 
     @property
     def exhausted(self) -> bool:
         """Whether every configuration of the space has been told."""
-        return len(set(self.keys)) >= self.space.size()
+        return len(self.tally) >= self.space.size()
 
     def state(self) -> dict[str, Any]:
         """As JSON types; configurations as codes."""
@@ -111,6 +139,18 @@ class History:
         if not space.is_growth_of(self.space):
             raise ValueError(f"{space} is not {self.space} with choices appended")
         return History(space, [*self.keys], [*self.scores], [*self.ns], dict(self.pending))
+
+
+@final
+@dataclass(frozen=True)
+class Seen:
+    """The configurations of a history and some others, without making a set of them."""
+
+    history: History
+    excluded: frozenset[Key]
+
+    def __contains__(self, key: object) -> bool:
+        return key in self.history or key in self.excluded
 
 
 Seed: TypeAlias = int | Sequence[int] | np.random.SeedSequence | np.random.Generator

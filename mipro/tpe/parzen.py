@@ -70,9 +70,11 @@ def one_hot(space: Space, codes: Codes) -> Floats:
     """(N, D) codes -> (N, C) zeros and ones; an inactive variable has no one."""
     codes = np.asarray(codes, dtype=np.int64)
     hot = np.zeros((len(codes), sum(space.sizes)))
-    offsets = np.cumsum([0, *space.sizes[:-1]]) if space.sizes else np.zeros(0, dtype=np.int64)
-    rows, columns = np.nonzero(codes != INACTIVE)
-    hot[rows, codes[rows, columns] + offsets[columns]] = 1.0
+    if space.is_flat:
+        hot[np.arange(len(codes))[:, None], codes + space.offsets] = 1.0
+    else:
+        rows, columns = np.nonzero(codes != INACTIVE)
+        hot[rows, codes[rows, columns] + space.offsets[columns]] = 1.0
     return hot
 
 

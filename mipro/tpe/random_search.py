@@ -51,8 +51,7 @@ class RandomSampler:
     def ask(self, exclude: Iterable[Mapping[str, Any]] = ()) -> Config:
         """A configuration to evaluate; see `Sampler.ask`."""
         busy = {self.space.key(config) for config in exclude} | set(self._history.pending)
-        seen = busy | self._history.seen()
-        key = as_key(any_unseen(self.space, self._rng, seen))
+        key = as_key(any_unseen(self.space, self._rng, self._history.besides(busy)))
         if key is None:
             key = again(self._history, busy)
         self._history.pending[key] = None

@@ -2,11 +2,11 @@
 
 `TPE` puts the files before this one together. By default each ask
 
-1. pools and shrinks what was told (`split`), also towards what neighbours foretell;
+1. pools and shrinks what was told, and gives every configuration its probability of being
+   among the good ones (`split`);
 2. re-asks the leader while it leads on few examples (`acquisition.leader_to_recheck`);
-3. gives every configuration its probability of being among the good ones;
-4. puts one kernel on each, its width learned (`evidence`);
-5. asks for the unseen configuration with the highest upper bound of P(good | x).
+3. weighs what each choice says alone, and which variables matter (`marginals`);
+4. asks for the unseen configuration with the highest upper bound of P(good | x) (`bound`).
 
 `TPE.classic` is TPE as published.
 """
@@ -21,8 +21,8 @@ import numpy as np
 
 from mipro.tpe import acquisition
 from mipro.tpe.acquisition import as_key
+from mipro.tpe.bound import UpperBound
 from mipro.tpe.design import latin
-from mipro.tpe.evidence import Evidence, learned_ratios, membership_likelihood
 from mipro.tpe.history import (
     Best,
     History,
@@ -35,17 +35,22 @@ from mipro.tpe.history import (
     ranked,
     restored_generator,
 )
-from mipro.tpe.parzen import Mixture, hamming, published_density
-from mipro.tpe.space import Config, Key, Space
+from mipro.tpe.marginals import marginals
+from mipro.tpe.parzen import Floats, one_hot, published_density
+from mipro.tpe.space import Codes, Config, Key, Space
 from mipro.tpe.split import (
     Pool,
     Posterior,
+    expected_improvement,
     foretold,
     hard_membership,
     linear_gamma,
     shrink,
     soft_membership,
 )
+
+MOST = 200  # configurations that speak each for itself, the best ones
+LEAST = 0.1  # of λ's exponent: that a variable does not matter is never sure
 
 
 class Sampler(Protocol):
@@ -110,21 +115,27 @@ class Settings:
     """How a `TPE` decides. The defaults are the recommended ones; see `TPE.classic`.
 
     ``multivariate``: joint densities, which see that two choices go together. ``classic``: as
-    published, every score taken at its word. ``gamma``: the share of good ones. ``optimism``: sds
-    of P(good | x) in the upper bound. ``prior``: weight of the prior, in observations.
-    ``recheck``: further trials a leader is given. ``restarts``: of coordinate ascent. ``gain``:
-    nats by which a width of its own must be likelier, for a variable to have one. ``exact_limit``:
-    configurations up to which the space is enumerated.
+    published, every score taken at its word. ``gamma``: the share of good ones near which a
+    configuration is looked for, and ``marginal_gamma`` that by which single choices are judged:
+    larger, for a choice is seen less often than a region. ``improvement``: how far above the
+    quantile, not only whether (`split.expected_improvement`). ``curiosity``, ``optimism`` and
+    ``prior``: of the bound; ``ratio``: λ of its kernel (`bound`). ``recheck``: configurations tried
+    for each further look at the leader, 0 for none. ``restarts``: of coordinate ascent.
+    ``exact_limit``: configurations up to which the space is enumerated.
     """
 
     multivariate: bool = True
     classic: bool = False
     gamma: float = 0.05
-    optimism: float = 2.0
-    prior: float = 0.3
-    recheck: int = 2
-    restarts: int = 8
-    gain: float = 1.0
+    marginal_gamma: float = 0.15
+    improvement: bool = False
+    curiosity: float = 1.0
+    optimism: float = 1.0
+    prior: float = 1.0
+    ratio: float = 0.2
+    recheck: int = 30
+    restarts: int = 6
+    steps: int = 2
     exact_limit: int = acquisition.EXACT_LIMIT
 
 
@@ -154,6 +165,7 @@ class TPE:
         self.startup = _startup(space, startup, trials)
         self._rng = generator(seed)
         self._history = History(space)
+        self._small = space.size() <= settings.exact_limit
         if settings.classic:  # published: start-up is plain random search
             self._design: list[Key] = []
         else:
@@ -185,7 +197,7 @@ class TPE:
     @property
     def in_startup(self) -> bool:
         """Whether the next ask is of the start-up: told and pending are fewer than ``startup``."""
-        return len(self._history.seen()) < self.startup
+        return len(self._history) < self.startup
 
     @property
     def observations(self) -> tuple[Observation, ...]:
@@ -232,7 +244,7 @@ class TPE:
         return ranked(self.space, pool, posterior)
 
     def _first(self, busy: set[Key]) -> Key | None:
-        seen = busy | self._history.seen()
+        seen = self._history.besides(busy)
         while self._design:
             key = self._design.pop(0)
             if key not in seen:
@@ -241,47 +253,66 @@ class TPE:
 
     def _modelled(self, busy: set[Key]) -> Key | None:
         s, history, pool = self.settings, self._history, self._history.pool()
-        posterior = believed(self.space, pool)
-        leader = acquisition.leader_to_recheck(
-            pool, posterior, busy, times=s.recheck, examples=float(np.median(history.ns))
-        )
-        if leader is not None:
-            return leader
-        score = self._score(pool, posterior)
-        starts = np.vstack(
-            [
-                pool.codes[np.argsort(-posterior.mean, kind="stable")[: s.restarts // 2]],
-                self.space.sample_codes(self._rng, s.restarts - s.restarts // 2),
-            ]
+        posterior = shrink(pool)
+        if s.recheck:
+            leader = acquisition.leader_to_recheck(
+                pool,
+                posterior,
+                busy,
+                times=max(1, round(len(pool.n) / s.recheck)),
+                examples=history.examples / len(history.keys),
+            )
+            if leader is not None:
+                return leader
+        score, seen = self._score(pool, posterior), history.besides(busy)
+        if self._small:
+            return as_key(acquisition.exact(self.space, score, seen))
+        found = acquisition.coordinate_ascent(
+            self.space,
+            score.moves,
+            self._rng,
+            seen,
+            self._starts(pool, posterior, score),
+            steps=s.steps,
         )
         return as_key(
-            acquisition.maximise(
-                self.space,
-                score,
-                self._rng,
-                busy | history.seen(),
-                starts,
-                exact_limit=s.exact_limit,
-            )
+            acquisition.any_unseen(self.space, self._rng, seen) if found is None else found
         )
 
-    def _score(self, pool: Pool, posterior: Posterior) -> acquisition.Acquisition:
+    def _starts(self, pool: Pool, posterior: Posterior, score: UpperBound) -> Codes:
+        """The best so far; the best choice of each variable alone, by ratio and by its bound."""
+        best = top(posterior.mean, self.settings.restarts - 2)
+        ratio, spread = score.marginals.log_ratio, score.marginals.variance
+        parts = [
+            slice(start, start + size)
+            for start, size in zip(self.space.offsets.tolist(), self.space.sizes, strict=True)
+        ]
+        bound = ratio + np.sqrt(np.maximum(spread, 0.0))
+        alone = [[int(each[part].argmax()) for part in parts] for each in (ratio, bound)]
+        return np.vstack([pool.codes[best], np.array(alone, dtype=np.int64)])
+
+    def _score(self, pool: Pool, posterior: Posterior) -> UpperBound:
+        """Steps 3 and 4, from the `MOST` best: the others are bad, and count only as that."""
         s, space = self.settings, self.space
-        good = soft_membership(posterior, s.gamma)
-        weights = np.ones(len(good))
-        ratios = learned_ratios(
-            space,
-            pool.codes,
-            membership_likelihood(good, weights, gamma=s.gamma, prior=s.prior),
-            gain=s.gain,
+        best = top(posterior.mean, MOST)
+        codes = pool.codes[best]
+        speaking = replace(posterior, mean=posterior.mean[best], sd=posterior.sd[best])
+        judged = soft_membership(speaking, s.marginal_gamma * len(pool.n) / len(best), MOST / 4)
+        good = judged @ one_hot(space, codes)
+        alone = marginals(
+            space, good, self._history.counts - good, float(judged.sum()) / len(pool.n)
         )
-        if s.multivariate:
-            evidence = Evidence(space, pool.codes, good, weights, ratios, s.gamma, s.prior)
-            return acquisition.upper_bound(evidence, s.optimism)
-        kernels = [hamming(c, float(r)) for c, r in zip(space.sizes, ratios, strict=True)]
-        return acquisition.log_ratio(
-            Mixture(space, pool.codes, good, kernels, prior=s.prior, joint=False),
-            Mixture(space, pool.codes, 1 - good, kernels, prior=s.prior, joint=False),
+        if not s.multivariate:  # variables apart: no combination is remembered
+            nothing = np.zeros((0, len(space.sizes)), dtype=np.int64)
+            ratios = np.full(len(space.sizes), s.ratio)
+            return UpperBound(
+                space, nothing, np.zeros(0), alone, ratios, s.gamma, s.prior, s.curiosity, 0.0
+            )
+        member = expected_improvement if s.improvement else soft_membership
+        near = member(speaking, s.gamma * len(pool.n) / len(best), MOST / 8)
+        ratios = s.ratio ** np.maximum(alone.relevance, LEAST)
+        return UpperBound(
+            space, codes, near, alone, ratios, s.gamma, s.prior, s.curiosity, s.optimism
         )
 
     def _published(self, busy: set[Key]) -> Key | None:
@@ -333,6 +364,13 @@ class TPE:
         sampler._design = [*self._design]
         sampler._history = self._history.on(space)
         return sampler
+
+
+def top(values: Floats, count: int) -> Codes:
+    """Rows of the ``count`` highest, in their own order; of equals at the border, any."""
+    if len(values) <= count:
+        return np.arange(len(values))
+    return np.sort(np.argpartition(-values, count - 1)[:count])
 
 
 def believed(space: Space, pool: Pool) -> Posterior:

@@ -81,6 +81,10 @@ class Space:
         self.order: tuple[int, ...] = self._topological()  # columns, parents before children
         self.sizes: tuple[int, ...] = tuple(len(v.choices) for v in self.variables)
         self.is_flat: bool = all(v.parent is None for v in self.variables)
+        # all choices of all variables side by side, C of them: where each variable's begin (D,),
+        # and whose each is (C,)
+        self.offsets: Codes = np.cumsum([0, *self.sizes[:-1]], dtype=np.int64)[: len(self.sizes)]
+        self.column_of_choice: Codes = np.repeat(np.arange(len(self.sizes)), self.sizes)
 
     def _condition(self, name: str, when: Any) -> tuple[int | None, tuple[int, ...]]:
         if when is None:

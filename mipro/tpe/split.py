@@ -40,19 +40,51 @@ class Pool:
     codes: Codes  # (U, D)
     mean: Floats  # (U,)
     n: Floats  # (U,)
+    # of scores of one configuration: Σ (y - mean before)² n m / (n + m), and how many; for a
+    # configuration told twice tells what chance does without any assumption
+    repeats: tuple[float, int] = (0.0, 0)
 
     @classmethod
     def of(cls, keys: Sequence[Key], scores: Sequence[float], ns: Sequence[int]) -> Pool:
         """Pool equal keys: means weighted by n, and n summed."""
-        row: dict[Key, int] = {}
-        where = [row.setdefault(key, len(row)) for key in keys]
-        n = np.bincount(where, weights=np.asarray(ns, dtype=float), minlength=len(row))
-        total = np.bincount(
-            where, weights=np.asarray(ns, dtype=float) * np.asarray(scores), minlength=len(row)
-        )
-        width = len(keys[0]) if keys else 0
-        codes = np.array(list(row), dtype=np.int64).reshape(len(row), width)
-        return cls(codes, np.asarray(total / n, dtype=float), np.asarray(n, dtype=float))
+        tally = Tally(len(keys[0]) if keys else 0)
+        for key, score, n in zip(keys, scores, ns, strict=True):
+            tally.add(key, score, n)
+        return tally.pool()
+
+
+@final
+class Tally:
+    """A `Pool` in the making: `add` costs the same whatever came before."""
+
+    def __init__(self, width: int) -> None:
+        self.rows: dict[Key, int] = {}
+        self._codes = np.empty((16, width), dtype=np.int64)
+        self._sums = np.zeros((2, 16))  # n·y and n
+        self._repeats = (0.0, 0)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def add(self, key: Key, score: float, n: int) -> None:
+        """One more score of a configuration."""
+        row = self.rows.setdefault(key, len(self.rows))
+        if row == len(self._codes):  # twice the room, so that growing costs nothing on average
+            self._codes = np.concatenate([self._codes, np.empty_like(self._codes)])
+            self._sums = np.concatenate([self._sums, np.zeros_like(self._sums)], axis=1)
+        total, before = self._sums[:, row]
+        if before:
+            squares, count = self._repeats
+            apart = float((score - total / before) ** 2 * n * before / (n + before))
+            self._repeats = squares + apart, count + 1
+        self._codes[row] = key
+        self._sums[:, row] += score * n, n
+
+    def pool(self) -> Pool:
+        """What was added, each configuration once."""
+        count = len(self.rows)
+        total, n = self._sums[:, :count]
+        return Pool(self._codes[:count], total / n, n.copy(), self._repeats)
 
 
 @final
@@ -71,8 +103,9 @@ def example_variance(pool: Pool) -> float:
     """σ², the variance of one example's score.
 
     Where every score is a share of successes (n·y a whole number, 0 ≤ y ≤ 1) it is that of a
-    Bernoulli draw, μ(1-μ). Otherwise nothing is known of it but that it cannot make more than
-    all the spread that is seen, and half of that is assumed to be noise.
+    Bernoulli draw, μ(1-μ). Otherwise repeats of a configuration tell it; before there are any,
+    nothing is known but that it cannot make more than all the spread that is seen, and half of
+    that is assumed to be noise. That guess counts as a tenth of a repeat.
     """
     successes = pool.mean * pool.n
     if np.all((pool.mean >= 0) & (pool.mean <= 1)) and np.all(
@@ -80,7 +113,11 @@ def example_variance(pool: Pool) -> float:
     ):
         mu = (successes.sum() + 0.5) / (pool.n.sum() + 1)
         return float(mu * (1 - mu))
-    return float(0.5 * pool.mean.var() / (1 / pool.n).mean())
+    guess = float(0.5 * pool.mean.var() / (1 / pool.n).mean())
+    squares, count = pool.repeats
+    if count and squares <= 1e-18 * guess:  # told again, it was the same: there is no noise
+        return 0.0
+    return (squares + 0.1 * guess) / (count + 0.1)
 
 
 def shrink(pool: Pool, centre: Floats | float | None = None) -> Posterior:
@@ -121,24 +158,56 @@ def hard_membership(values: Floats, count: int) -> Floats:
     return good
 
 
-def soft_membership(posterior: Posterior, share: float) -> Floats:
-    """P(θ_u > y*), with y* such that the memberships sum to ``share`` of all. (U,).
+def soft_membership(posterior: Posterior, share: float, most: float = np.inf) -> Floats:
+    """P(θ_u > y*), with y* such that the memberships sum to ``share`` of all, or ``most``. (U,).
 
     Ours. With sd → 0 it is the hard membership (equal scores share what there is).
     """
+    z, scale = _above(posterior, share, most)
+    return normal_cdf(z / scale)
+
+
+def expected_improvement(posterior: Posterior, share: float, most: float = np.inf) -> Floats:
+    """E[max(θ_u - y*, 0)] over its largest value: by how much, not only whether. (U,) in [0, 1].
+
+    With y* of `soft_membership`. In its place it makes the acquisition that of noisy expected
+    improvement: the expectation is over what the scores may hide (Letham et al. 2019, §4), and it
+    weighs observations as Watanabe 2023, §3.3.3 does those of exact scores.
+    """
+    from scipy.special import ndtr
+
+    above, scale = _above(posterior, share, most)
+    z = above / scale
+    gain = scale * (z * ndtr(z) + np.exp(-0.5 * z * z) / np.sqrt(2 * np.pi))
+    return np.asarray(gain / gain.max())
+
+
+def _above(posterior: Posterior, share: float, most: float) -> tuple[Floats, Floats]:
+    """mean_u - y* and sd_u, with Σ Φ of their ratio = min(share·U, most). 2 × (U,)."""
+    from scipy.special import ndtr
+
     mean, sd = posterior.mean, posterior.sd
-    target = share * len(mean)
-    if not np.any(sd > 0):
-        sd = np.full(len(mean), max(float(mean.std()), 1.0) * 1e-9)
-    sd = np.maximum(sd, sd.max() * 1e-9)
+    widest = float(sd.max())
+    if widest == 0:
+        widest = max(float(mean.std()), 1.0)
+        sd = np.full(len(mean), widest * 1e-9)
+    sd = np.maximum(sd, widest * 1e-9)
+    target = min(share * len(mean), most)
     low, high = float((mean - 9 * sd).min()), float((mean + 9 * sd).max())
-    for _ in range(60):  # bisection: the sum falls in y*
-        middle = 0.5 * (low + high)
-        if normal_cdf((mean - middle) / sd).sum() > target:
-            low = middle
-        else:
-            high = middle
-    return normal_cdf((mean - high) / sd)
+    ranked = np.partition(mean, len(mean) - 1 - min(int(target), len(mean) - 1))
+    level = float(ranked[len(mean) - 1 - min(int(target), len(mean) - 1)])  # were all sure
+    for _ in range(100):  # Newton's steps, halving where one would leave the bracket
+        z = (mean - level) / sd
+        excess = float(ndtr(z).sum()) - target
+        if abs(excess) <= 1e-7 * target:
+            break
+        low, high = (level, high) if excess > 0 else (low, level)
+        slope = float(np.exp(-0.5 * z * z) @ (1 / sd)) / 2.5066282746310002  # √(2π)
+        step = level + excess / slope if slope > 0 else np.inf
+        level = step if low < step < high else 0.5 * (low + high)
+        if high - low <= 1e-15 * max(abs(low), abs(high)):
+            break
+    return mean - level, sd
 
 
 def normal_cdf(z: Floats) -> Floats:
@@ -148,13 +217,19 @@ def normal_cdf(z: Floats) -> Floats:
     return np.asarray(ndtr(z), dtype=float)
 
 
-def foretold(space: Space, pool: Pool, prior: float = 1.0) -> Floats:
+def foretold(space: Space, pool: Pool, prior: float = 1.0, most: int = 300) -> Floats:
     """What the others say of each configuration's score, by kernel regression. (U,). Ours.
 
     c_u = (Σ_{v≠u} r_v k(u, v) y_v + prior μ) / (Σ_{v≠u} r_v k(u, v) + prior), with k the product
     kernel of `parzen`, its λ_d those that foretell best, r_v = n_v / mean n, μ the grand mean.
     """
     mu = float(pool.n @ pool.mean / pool.n.sum())
+    if len(pool.n) > most:  # the best foretell one another; of the others no one asks
+        best = np.sort(np.argsort(-shrink(pool).mean, kind="stable")[:most])
+        centre_of = np.full(len(pool.n), mu)
+        part = Pool(pool.codes[best], pool.mean[best], pool.n[best])
+        centre_of[best] = foretold(space, part, prior, most)
+        return centre_of
     r = pool.n / pool.n.mean()
     # relative to the scores' own spread, for their unit and origin must not count
     floor = 1e-9 * float(pool.mean.var())

@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, rule
 
 from mipro.tpe import TPE, Choice, Space
-from mipro.tpe.acquisition import exact, keys_of, upper_bound
-from mipro.tpe.evidence import Evidence
-from mipro.tpe.parzen import Mixture, aitchison_aitken, hamming, uniform_mixture
+from mipro.tpe.acquisition import exact, keys_of
+from mipro.tpe.bound import UpperBound
+from mipro.tpe.marginals import marginals
+from mipro.tpe.parzen import Mixture, aitchison_aitken, hamming, one_hot, uniform_mixture
 from mipro.tpe.split import Pool, shrink, soft_membership
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -86,6 +87,30 @@ def test_growing_leaves_the_ratios_of_old_densities(data, joint):
         assert np.all(np.isfinite(ratios[1]))
 
 
+def bound_of(space, codes, good):
+    """The acquisition function of memberships, marginals and all."""
+    hot = one_hot(space, codes)
+    alone = marginals(space, good @ hot, (1 - good) @ hot, float(good.mean()))
+    ratios = 0.3 ** np.maximum(alone.relevance, 0.1)
+    return UpperBound(space, codes, good, alone, ratios, 0.3)
+
+
+@few
+@given(st.data())
+def test_every_move_scores_as_the_configuration_it_leads_to(data):
+    space = data.draw(spaces())
+    pool = pooled(space, data.draw(histories(space, min_size=1)))
+    score = bound_of(space, pool.codes, soft_membership(shrink(pool), 0.3))
+    seed = data.draw(st.integers(0, 99))
+    full = np.random.default_rng(seed).integers(0, space.sizes, size=(3, len(space.sizes)))
+    values = score.moves(full)
+    for row in range(3):
+        for choice, slot in enumerate(space.column_of_choice):
+            to = full[row].copy()
+            to[slot] = choice - space.offsets[slot]
+            np.testing.assert_allclose(values[row, choice], score(space.prune(to[None]))[0])
+
+
 @few
 @given(st.data())
 def test_relabelling_choices_and_reordering_variables_permutes_the_densities(data):
@@ -100,9 +125,8 @@ def test_relabelling_choices_and_reordering_variables_permutes_the_densities(dat
     values = []
     for s in (space, other):
         codes = np.array([s.encode(space.decode(x)) for x in pool.codes])
-        evidence = Evidence(s, codes, good, np.ones(len(good)), np.full(len(sizes), 0.3), 0.3)
         every = np.array([s.encode(c) for c in space.enumerate()])
-        values.append(upper_bound(evidence, 1.0)(every))
+        values.append(bound_of(s, codes, good)(every))
     np.testing.assert_allclose(values[0], values[1], rtol=1e-9)
 
 
@@ -113,8 +137,7 @@ def test_exact_acquisition_equals_brute_force(data):
     history = data.draw(histories(space, min_size=1))
     pool = pooled(space, history)
     good = soft_membership(shrink(pool), 0.2)
-    ratios = np.full(len(space.sizes), 0.2)
-    score = upper_bound(Evidence(space, pool.codes, good, pool.n, ratios, 0.2), 1.0)
+    score = bound_of(space, pool.codes, good)
     seen = set(keys_of(pool.codes))
     left = [x for x in all_codes(space) if tuple(x.tolist()) not in seen]
     found = exact(space, score, seen)

@@ -11,11 +11,10 @@ from mipro.tpe.acquisition import (
     keys_of,
     leader_to_recheck,
     log_ratio,
-    maximise,
-    upper_bound,
     worth_a_second_look,
 )
-from mipro.tpe.evidence import Evidence
+from mipro.tpe.bound import UpperBound
+from mipro.tpe.marginals import Marginals
 from mipro.tpe.parzen import Mixture, hamming
 from mipro.tpe.split import Pool, shrink
 
@@ -23,17 +22,23 @@ TREE = Space({"a": 3, "b": 2, "c": Choice(4, when=("b", 1)), "d": Choice(2, when
 ALL = np.array(list(TREE.enumerate_codes()))
 
 
-def some_evidence(space, seed, n=12):
+def some_bound(space, seed, n=12):
     rng = np.random.default_rng(seed)
     centres = space.sample_codes(rng, n)
     ratios = np.full(len(space.sizes), 0.2)
-    return Evidence(space, centres, rng.random(n), np.ones(n), ratios, 0.2)
+    return plain(space, centres, rng.random(n), ratios, 0.2)
+
+
+def plain(space, centres, good, ratios, base, *, prior=1.0, optimism=1.0):
+    """The bound without marginals."""
+    silent = Marginals.silent(space)
+    return UpperBound(space, centres, good, silent, ratios, base, prior, 0.0, optimism)
 
 
 @pytest.mark.parametrize("seed", range(8))
 @pytest.mark.parametrize("chunk", [1, 7, 4096])
 def test_exact_equals_brute_force(seed, chunk):
-    score = upper_bound(some_evidence(TREE, seed), 1.0)
+    score = some_bound(TREE, seed)
     seen = set(keys_of(ALL[:: 2 + seed]))
     values = [(float(score(x[None])[0]), tuple(x)) for x in ALL if tuple(x) not in seen]
     found = exact(TREE, score, seen, chunk)
@@ -43,34 +48,37 @@ def test_exact_equals_brute_force(seed, chunk):
 
 @pytest.mark.parametrize("seed", range(8))
 def test_coordinate_ascent_finds_the_exact_optimum_of_small_trees(seed):
-    score = upper_bound(some_evidence(TREE, seed), 1.0)
+    score = some_bound(TREE, seed)
     rng = np.random.default_rng(seed)
-    found = coordinate_ascent(TREE, score, rng, set(), TREE.sample_codes(rng, 32))
+    found = coordinate_ascent(TREE, score.moves, rng, set(), TREE.sample_codes(rng, 32))
     assert score(found[None])[0] == pytest.approx(score(ALL).max())
 
 
 def test_coordinate_ascent_returns_only_unseen_and_valid_ones():
-    score = upper_bound(some_evidence(TREE, 0), 1.0)
+    score = some_bound(TREE, 0)
     rng = np.random.default_rng(0)
     seen = set()
-    for _ in range(len(ALL)):
-        found = maximise(TREE, score, rng, seen, TREE.sample_codes(rng, 4), exact_limit=0)
+    found = coordinate_ascent(TREE, score.moves, rng, seen, TREE.sample_codes(rng, 4))
+    while found is not None:  # until no neighbour of a top is left
         key = tuple(found.tolist())
         assert key not in seen
         TREE.validate(TREE.decode(found))
         seen.add(key)
-    assert maximise(TREE, score, rng, seen, ALL[:1], exact_limit=0) is None
-    assert maximise(TREE, score, rng, seen, ALL[:1]) is None
+        found = coordinate_ascent(TREE, score.moves, rng, seen, TREE.sample_codes(rng, 4))
+    assert len(seen) > 2
+    assert exact(TREE, score, set(keys_of(ALL))) is None
 
 
 def test_without_optimism_the_upper_bound_orders_as_the_ratio():
-    evidence = some_evidence(TREE, 3)
+    evidence = some_bound(TREE, 3)
     kernels = [hamming(c, 0.2) for c in TREE.sizes]
-    no_prior = Evidence(TREE, evidence.centres, evidence.good, np.ones(12), evidence.ratios, 0.2, 0)
+    no_prior = plain(
+        TREE, evidence.centres, evidence.good, evidence.ratios, 0.2, prior=0.0, optimism=0.0
+    )
     good = Mixture(TREE, evidence.centres, evidence.good, kernels, prior=0)
     bad = Mixture(TREE, evidence.centres, 1 - evidence.good, kernels, prior=0)
     ratio = log_ratio(good, bad)(ALL)
-    bound = upper_bound(no_prior, 0.0)(ALL)
+    bound = no_prior(ALL)
     by_ratio = np.argsort(ratio)
     assert np.all(np.diff(bound[by_ratio]) >= -1e-12)
 
@@ -79,8 +87,7 @@ def test_optimism_prefers_the_less_known_of_equal_shares():
     space = Space({"a": 3})
     centres = np.array([[0]] * 8 + [[1]] * 2)
     good = np.array([1.0, 0.0] * 5)
-    evidence = Evidence(space, centres, good, np.ones(10), np.array([1e-6]), 0.5)
-    known, less, _ = upper_bound(evidence, 1.0)(np.array([[0], [1], [2]]))
+    known, less, _ = plain(space, centres, good, np.array([1e-6]), 0.5)(np.array([[0], [1], [2]]))
     assert less > known
 
 

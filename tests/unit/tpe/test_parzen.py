@@ -8,7 +8,9 @@ import pytest
 from scipy import stats
 
 from mipro.tpe import Choice, Space
-from mipro.tpe.evidence import Evidence, learned_ratios, membership_likelihood, similarity
+from mipro.tpe.bound import UpperBound
+from mipro.tpe.evidence import learned_ratios, similarity
+from mipro.tpe.marginals import Marginals
 from mipro.tpe.parzen import (
     Mixture,
     aitchison_aitken,
@@ -184,18 +186,29 @@ def test_evidence_is_the_share_of_l_in_l_and_g_with_one_kernel():
     good = np.array([0.9, 0.2, 0.5, 0.1, 0.0])
     ratios = np.full(4, 0.25)
     kernels = [hamming(c, 0.25) for c in TREE.sizes]
-    a, b = Evidence(TREE, np.array(CENTRES), good, np.ones(5), ratios, 0.3, prior=0).counts(ALL)
+    bound = UpperBound(TREE, np.array(CENTRES), good, Marginals.silent(TREE), ratios, 0.3, prior=0)
+    a, n = bound.evidence(ALL)
     l_x = Mixture(TREE, np.array(CENTRES), good, kernels, prior=0).pmf(ALL)
     g_x = Mixture(TREE, np.array(CENTRES), 1 - good, kernels, prior=0).pmf(ALL)
     gamma = good.mean()
-    np.testing.assert_allclose(a / (a + b), gamma * l_x / (gamma * l_x + (1 - gamma) * g_x))
+    np.testing.assert_allclose(a / n, gamma * l_x / (gamma * l_x + (1 - gamma) * g_x))
+
+
+def bernoulli_likelihood(good, gamma):
+    """Of the memberships, each foretold by the others with one pseudo-observation of the mean."""
+
+    def foretells(similar):
+        p = (good @ similar + gamma) / (similar.sum(axis=0) + 1)
+        return float(good @ np.log(p) + (1 - good) @ np.log1p(-p))
+
+    return foretells
 
 
 def test_a_variable_that_matters_gets_a_narrow_kernel_and_one_that_does_not_a_wide_one():
     space = Space({"a": 4, "b": 4, "c": 3})
     x = np.array(list(space.enumerate_codes()))
     good = (x[:, 0] == 0).astype(float)
-    a, b, c = learned_ratios(space, x, membership_likelihood(good, np.ones(48), gamma=0.25))
+    a, b, c = learned_ratios(space, x, bernoulli_likelihood(good, 0.25))
     assert a <= 0.1
     assert b >= 0.5
     assert c >= 0.5
@@ -204,7 +217,5 @@ def test_a_variable_that_matters_gets_a_narrow_kernel_and_one_that_does_not_a_wi
 def test_where_nothing_can_be_foretold_kernels_do_not_differ():
     space = Space({"a": 4, "b": 4})
     x = np.array(list(space.enumerate_codes()))
-    ratios = learned_ratios(
-        space, x, membership_likelihood(np.full(16, 0.25), np.ones(16), gamma=0.25)
-    )
+    ratios = learned_ratios(space, x, bernoulli_likelihood(np.full(16, 0.25), 0.25))
     assert np.ptp(ratios) == 0

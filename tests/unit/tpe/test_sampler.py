@@ -90,10 +90,24 @@ def test_the_leader_is_asked_again_before_it_is_believed():
     sampler = TPE(SPACE, startup=4)
     for a, score in enumerate((0.2, 0.3, 0.9, 0.1)):
         sampler.tell({"a": a, "b": "x"}, score, 10)
-    for _ in range(2):
-        assert sampler.ask() == {"a": 2, "b": "x"}
-        sampler.tell({"a": 2, "b": "x"}, 0.9, 10)
+    assert sampler.ask() == {"a": 2, "b": "x"}
+    sampler.tell({"a": 2, "b": "x"}, 0.9, 10)
     assert sampler.ask() != {"a": 2, "b": "x"}
+
+
+def test_a_leader_among_many_is_asked_more_often():
+    """The maximum of many noisy scores is flattered more: one further look for each 30 tried."""
+    space = Space({"a": 100})
+    looks = {}
+    for tried in (20, 60, 90):
+        sampler = TPE(space, startup=1)
+        for a in range(tried):
+            sampler.tell({"a": a}, 0.9 if a == 7 else 0.3, 10)
+        looks[tried] = 0
+        while sampler.ask() == {"a": 7}:
+            sampler.tell({"a": 7}, 0.9, 10)
+            looks[tried] += 1
+    assert looks == {20: 1, 60: 2, 90: 3}
 
 
 def test_a_growth_keeps_what_is_known_and_can_ask_for_the_new_choice():
