@@ -116,6 +116,30 @@ def bootstrap(
     return Bootstrap(demo_sets, len(ran), len(kept), notes)
 
 
+def imagined(
+    train: Sequence[Example],
+    signatures: Mapping[str, Signature],
+    passed: Sequence[Mapping[str, Sequence[Demo]]],
+    *,
+    sets: int,
+    max_bootstrapped: int,
+    max_labelled: int,
+    seed: int = 0,
+) -> DemoSets:
+    """The sets that `bootstrap` would draw from traces like these, for a forecast: no call.
+
+    `passed` has a trace's demonstrations by module, for each trace expected to pass.
+    """
+    if sets == 1 or max_bootstrapped == max_labelled == 0:
+        return dict.fromkeys(signatures, ((),))
+    draw = _Draw(sets, max_bootstrapped, max_labelled, stream(seed, "bootstrap"))
+    drawn: dict[str, tuple[DemoSet, ...]] = {}
+    for name, signature in signatures.items():
+        pool = [(i, list(demos[name])) for i, demos in enumerate(passed) if demos.get(name)]
+        drawn[name] = draw.sets_of(pool, _labelled(train, signature))
+    return drawn
+
+
 def _taught(
     scored: Callable[..., Evaluation],
     train: Sequence[Example],

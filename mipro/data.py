@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from mipro import strict
 from mipro.errors import DataError, MissingFieldError
 from mipro.seeds import stream
 
@@ -86,7 +88,10 @@ class Splits(NamedTuple):
 
 
 def load_jsonl(path: str | Path, inputs: Sequence[str]) -> list[Example]:
-    """Read one JSON object a line. Raises `DataError` with file and line on the first bad one."""
+    """Read one JSON object a line. Raises `DataError` with file and line on the first bad one.
+
+    JSON is read strictly (`strict.py`): NaN, say, and a name that stands twice, are refused.
+    """
     import jsonlines
 
     inputs = _input_names(inputs)
@@ -98,7 +103,7 @@ def load_jsonl(path: str | Path, inputs: Sequence[str]) -> list[Example]:
         for line, text in enumerate(file, 1):  # noqa: B007 - read by the loop below
             yield text
 
-    with _opened(path) as file, jsonlines.Reader(counted(file)) as reader:
+    with _opened(path) as file, jsonlines.Reader(counted(file), loads=strict.loads) as reader:
         try:
             for fields in reader.iter(allow_none=True, skip_empty=True):
                 if not isinstance(fields, dict):
@@ -107,8 +112,6 @@ def load_jsonl(path: str | Path, inputs: Sequence[str]) -> list[Example]:
                 examples.append(_example(fields, inputs, path, line))
         except jsonlines.InvalidLineError as error:
             raise _bad(path, error.lineno, str(error)) from error
-        except RecursionError as error:
-            raise _bad(path, line, "it is nested too deeply") from error
     return _some(examples, path)
 
 
@@ -171,11 +174,20 @@ def _row(
                 raise _bad(path, line, f"the value {cell!r} stands in a column without a name")
             continue
         try:
-            row[name] = types[name](cell) if name in types else cell
+            row[name] = _converted(types[name], cell) if name in types else cell
         except Exception as error:  # the user's own conversion may raise anything
-            what = f"column '{name}': {cell!r} is refused ({type(error).__name__}: {error})"
+            shown = repr(cell) if len(cell) <= 80 else f"{cell[:80]!r}…"
+            why = str(error) if len(str(error)) <= 200 else f"{str(error)[:200]}…"
+            what = f"column '{name}': {shown} is refused ({type(error).__name__}: {why})"
             raise _bad(path, line, what) from error
     return row
+
+
+def _converted(kind: Callable[[str], Any], cell: str) -> Any:
+    value = kind(cell)
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError("a finite number is wanted")
+    return value
 
 
 def _opened(path: str | Path) -> Any:
@@ -183,6 +195,8 @@ def _opened(path: str | Path) -> Any:
         return open(path, "rb")
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror}") from error
+    except ValueError as error:  # a name that no file can have: a NUL in it, say
+        raise DataError(f"{str(path)!r}: cannot be read: {error}") from error
 
 
 def _example(

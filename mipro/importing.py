@@ -16,7 +16,8 @@ def named(target: Any, here: Path, table: str) -> Any:
     """What `file.py:name`, or `package.module:name`, stands for. Raises `ConfigError`."""
     if not isinstance(target, str) or ":" not in target:
         raise ConfigError(
-            f"[{table}] path = {target!r}: 'file.py:name' or 'package.module:name' is wanted"
+            f"[{table}] path = {repr(target)[:80]}: 'file.py:name' or 'package.module:name' is "
+            f"wanted"
         )
     module, _, name = target.rpartition(":")
     loaded = _file(here / module, table) if module.endswith(".py") else _import(module, table)
@@ -27,7 +28,11 @@ def named(target: Any, here: Path, table: str) -> Any:
 
 def _file(path: Path, table: str) -> Any:
     """The module in a file: known to `sys.modules`, so that its source and classes are found."""
-    if not path.is_file():
+    try:
+        found = path.is_file()
+    except (OSError, ValueError) as error:  # a name that no file can have
+        raise ConfigError(f"[{table}] path: {str(path)[:200]!r}: {error}") from error
+    if not found:
         raise ConfigError(f"[{table}] path: there is no file {path}")
     name = f"mipro_user_{path.stem}"
     known = sys.modules.get(name)
@@ -62,5 +67,6 @@ def _line(error: Exception, path: Path) -> str:
 def _import(module: str, table: str) -> Any:
     try:
         return importlib.import_module(module)
-    except ImportError as error:
-        raise ConfigError(f"[{table}] path: {module} cannot be imported: {error}") from error
+    except Exception as error:  # the user's own module may raise anything
+        what = f"cannot be imported: {type(error).__name__}: {error}"
+        raise ConfigError(f"[{table}] path: {module[:80]!r} {what}") from error

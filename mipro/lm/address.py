@@ -12,9 +12,20 @@ OPENAI_URL = "https://api.openai.com/v1"
 
 def checked_url(base_url: str) -> str:
     """`base_url` without a slash at its end. Raises `ConfigError` for one that is no base URL."""
-    parts = urlsplit(base_url)
+    wanted = "base_url: http(s)://host[:port]/v1 is required"
+    if not isinstance(base_url, str):
+        raise ConfigError(f"{wanted}, a text.")
+    try:
+        parts = urlsplit(base_url)
+        _ = parts.port  # looked at here, as reading it may raise
+    except ValueError as error:
+        raise ConfigError(f"{wanted} ({error}).") from None
     if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ConfigError(f"base_url: http(s)://host[:port]/v1 is required, not {base_url!r}.")
+        # one with an @ in it may hold a password, and one without a colon be a key
+        shown = "" if "@" in base_url or ":" not in base_url else f", not {base_url[:200]!r}"
+        raise ConfigError(f"{wanted}{shown}.")
+    if not base_url.isascii() or not base_url.isprintable():
+        raise ConfigError(f"{wanted}, in printable ASCII.")
     if parts.username is not None or parts.password is not None or parts.query:
         raise ConfigError("base_url: it must hold no user, password or query; pass api_key.")
     return base_url.rstrip("/")

@@ -13,7 +13,8 @@ signature and a `model` attribute. What can go wrong is typed:
     └── MalformedResponseError  an answer that is no completion (no choices, not JSON, refused)
 
 A *systemic* error would meet every other call as well: it ends a run at once, with the journal on
-disk. The others cost the one example that met them.
+disk. The others cost the one example that met them; an LM whose endpoint answers nothing at all any
+more marks them as systemic too (`OpenAILM` does).
 """
 
 from __future__ import annotations
@@ -22,15 +23,43 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from mipro.errors import MiproError
 
+MOST_TOKENS = 10**12  # of one call: a count above that is no count, and would price past all sense
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens of one call, or a sum of calls, as the endpoint counts them."""
+
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+
+    def __add__(self, other: Usage) -> Usage:
+        return Usage(
+            self.prompt_tokens + other.prompt_tokens,
+            self.completion_tokens + other.completion_tokens,
+        )
+
+    @property
+    def total(self) -> int:
+        """Prompt and completion tokens together."""
+        return self.prompt_tokens + self.completion_tokens
+
 
 class LMError(MiproError):
-    """A call that gave no completion. `systemic`: would every other call meet it too?"""
+    """A call that gave no completion. `systemic`: would every other call meet it too?
 
-    systemic: ClassVar[bool] = False
+    `retries` is how many further tries the call took, and `usage` what was paid for replies that
+    were of no use. `cached` is an earlier failure told again, without a call.
+    """
+
+    systemic: bool = False
+    cached: bool = False
+    retries: int = 0
+    usage: Usage = Usage()
 
 
 class AuthError(LMError):
@@ -77,25 +106,6 @@ class Message(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Usage:
-    """Tokens of one call, or a sum of calls, as the endpoint counts them."""
-
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
-
-    def __add__(self, other: Usage) -> Usage:
-        return Usage(
-            self.prompt_tokens + other.prompt_tokens,
-            self.completion_tokens + other.completion_tokens,
-        )
-
-    @property
-    def total(self) -> int:
-        """Prompt and completion tokens together."""
-        return self.prompt_tokens + self.completion_tokens
-
-
-@dataclass(frozen=True, slots=True)
 class Request:
     """All that decides a completion, but for the LM itself.
 
@@ -135,13 +145,17 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """What came back: `texts` has the request's `n` replies, `usage` covers them all."""
+    """What came back: `texts` has the request's `n` replies, `usage` covers all that was paid.
+
+    `retries` is how many further tries the call took, the first that was sent not counted.
+    """
 
     texts: tuple[str, ...]
     usage: Usage = Usage()
     model: str = ""
     finish_reason: str = "stop"
     cached: bool = False
+    retries: int = 0
 
     @property
     def text(self) -> str:

@@ -5,31 +5,29 @@ are written. The file may be shared by threads and by processes of one machine (
 which network file systems do not support). Errors are never stored; replies cut off at their
 length are, for they were paid for.
 
-Equal requests of one process that are in flight at the same moment are sent once: the first leads,
-the others wait for its reply and get it with `cached=True`. If the leader fails, each that waits
-gets an error of the same kind and message: were they to retry in turn, sixteen of them would wait
-out sixteen time-outs. Different processes do not wait for each other; the first reply stored stays.
+Equal requests of one process that are in flight at the same moment are sent once (`flights.py`).
+Different processes do not wait for each other; the first reply stored stays.
 """
 
 from __future__ import annotations
 
-import copy
 import json
 import os
 import sqlite3
-import threading
 import time
 import weakref
-from concurrent.futures import CancelledError, Future
-from dataclasses import replace
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from mipro.lm.base import LM, Completion, LMError, Request, Usage
+from mipro import strict
+from mipro.lm.base import LM, MOST_TOKENS, Completion, LMError, Request, Usage
+from mipro.lm.flights import Flights
 
 _APPLICATION = 0x4D495052  # "MIPR", in the file's header: a file that is ours says so
 _VERSION = 1
 _SCHEMA = "CREATE TABLE IF NOT EXISTS replies (digest TEXT PRIMARY KEY, body TEXT) WITHOUT ROWID"
+Kind = TypeVar("Kind")
 _PATIENCE = 60.0  # seconds to wait for another process that is writing
 
 
@@ -50,8 +48,9 @@ class Cached:
     def __init__(self, lm: LM, path: str | Path | None = None) -> None:
         self.lm = lm
         self.path = None if path is None else Path(path).absolute()
-        self._lock = threading.Lock()  # over the connection and what is in flight
-        self._in_flight: dict[str, Future[Completion]] = {}
+        self._flights = Flights()
+        self._lock = self._flights.lock  # over the connection too
+        self._owner: Cached | None = None  # whose connection it is, if another's
         self._connect()
 
     @property
@@ -66,48 +65,33 @@ class Cached:
 
     def __call__(self, request: Request, /) -> Completion:
         """The stored reply to `request`, else the LM's. Raises as it does, and `CacheError`."""
-        digest = request.digest(self.lm.identity)
-        while True:
-            with self._lock:
-                stored = self._get(digest)
-                if stored is not None:
-                    return stored
-                reply = self._in_flight.get(digest)
-                if reply is None:
-                    lead = self._in_flight[digest] = Future()
-            if reply is None:
-                return self._ask(request, digest, lead)
-            completion = self._await(reply)
-            if completion is not None:
-                return completion
+        return self.answer(request)
 
-    def _ask(self, request: Request, digest: str, lead: Future[Completion]) -> Completion:
-        """Ask the LM, and tell those who wait whatever comes of it."""
-        try:
+    def answer(
+        self, request: Request, paid: Callable[[Completion], None] = lambda completion: None
+    ) -> Completion:
+        """The same; `paid` is called with a reply of the LM itself before it is stored.
+
+        So a run can keep what it paid for before others find it here, and if it is killed between
+        the two it does not take its own call for somebody else's.
+        """
+        digest = request.digest(self.lm.identity)
+
+        def ask() -> Completion:
             completion = self.lm(request)
+            paid(completion)
             with self._lock:
                 self._put(digest, completion)
-        except LMError as error:
-            lead.set_exception(error)
-            raise
-        else:
-            lead.set_result(completion)
             return completion
-        finally:
-            with self._lock:
-                del self._in_flight[digest]
-            lead.cancel()  # where nothing was set, it was interrupted: who waits asks itself
 
-    @staticmethod
-    def _await(reply: Future[Completion]) -> Completion | None:
-        """The leader's reply; None where it was interrupted and left none."""
-        try:
-            error = reply.exception()
-        except CancelledError:
-            return None
-        if error is None:
-            return replace(reply.result(), cached=True)
-        raise copy.copy(error)  # each waiter's own: a shared one would mix their tracebacks
+        return self._flights.once(digest, self._get, ask)
+
+    def around(self, wrap: Callable[[LM], LM]) -> Cached:
+        """The same cache, the same replies, before `wrap(lm)`: what is stored never reaches it."""
+        other = object.__new__(Cached)
+        other.__dict__.update(self.__dict__)
+        other.lm, other._owner = wrap(self.lm), self  # the file stays open as long as either lives
+        return other
 
     def __len__(self) -> int:
         """The number of replies stored."""
@@ -143,13 +127,17 @@ class Cached:
         if row is None:
             return None
         try:
-            body = json.loads(row[0])
-            usage = Usage(*body["usage"])
+            body = strict.loads(of_kind(str, row[0]))
             return Completion(
-                tuple(body["texts"]), usage, body["model"], body["finish_reason"], cached=True
+                read_texts(body["texts"]),
+                read_usage(body["usage"]),
+                of_kind(str, body["model"]),
+                of_kind(str, body["finish_reason"]),
+                cached=True,
             )
         except (ValueError, TypeError, KeyError) as error:
-            raise self._error(f"its reply {digest} cannot be read ({error!r})") from error
+            reason = f"its reply {digest} cannot be read ({repr(error)[:200]})"
+            raise self._error(reason) from error
 
     def _put(self, digest: str, completion: Completion) -> None:
         usage = completion.usage
@@ -219,6 +207,29 @@ class Cached:
             f"The cache {self.path or '(in memory)'} cannot be used: {reason}. "
             "Delete the file if it was a cache, free the disk, or give another path."
         )
+
+
+def of_kind(kind: type[Kind], value: Any) -> Kind:
+    """The value, if it is of exactly that kind. Raises `TypeError`."""
+    if type(value) is not kind:
+        raise TypeError(f"{kind.__name__} is wanted, not {repr(value)[:80]}")
+    return value
+
+
+def read_texts(value: Any) -> tuple[str, ...]:
+    """The texts of a stored reply, one at least. Raises `TypeError` or `ValueError`."""
+    texts = tuple(of_kind(str, text) for text in of_kind(list, value))
+    if not texts:
+        raise ValueError("a reply without a text")
+    return texts
+
+
+def read_usage(value: Any) -> Usage:
+    """The usage of a stored reply: two counts. Raises `TypeError` or `ValueError`."""
+    prompt, completion = (of_kind(int, count) for count in of_kind(list, value))
+    if not (0 <= prompt <= MOST_TOKENS and 0 <= completion <= MOST_TOKENS):
+        raise ValueError(f"no counts of tokens: {value}")
+    return Usage(prompt, completion)
 
 
 def _write_ahead(connection: sqlite3.Connection) -> None:

@@ -1,33 +1,27 @@
-"""A ledger of what was asked of language models, by role, and the LM that keeps it."""
+"""A ledger of what was asked of language models, by role and phase, and the LM that keeps it."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
-from mipro.errors import ConfigError
 from mipro.lm.base import LM, Completion, LMError, Request
+from mipro.lm.budget import BudgetExceeded, Spending
+from mipro.lm.price import Price
 
-
-@dataclass(frozen=True, slots=True)
-class Price:
-    """US dollars per million tokens, as the user states them."""
-
-    prompt: float
-    completion: float
-
-    def __post_init__(self) -> None:
-        if not (self.prompt >= 0 and self.completion >= 0):
-            raise ConfigError(f"{self}: dollars per million tokens, from 0 up, are wanted")
+__all__ = ["Entry", "Ledger", "Metered", "Price", "entry_of"]
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """Sums for one role. `calls` went to the LM and were answered; `cached` cost nothing.
+    """Sums of calls. `calls` went to the LM and were answered; `cached` cost nothing.
 
-    `cost` is in US dollars, and None where no call had a price.
+    `failed` were made and gave no completion; `retries` are the further tries that both kinds
+    took. Tokens are all that was paid for; `cost` is in US dollars, and None where no call had a
+    price.
     """
 
     calls: int = 0
@@ -36,6 +30,7 @@ class Entry:
     prompt_tokens: int = 0
     completion_tokens: int = 0
     cost: float | None = None
+    retries: int = 0
 
     def __add__(self, other: Entry) -> Entry:
         return self._combined(other, 1)
@@ -53,6 +48,7 @@ class Entry:
             self.prompt_tokens + sign * other.prompt_tokens,
             self.completion_tokens + sign * other.completion_tokens,
             cost,
+            self.retries + sign * other.retries,
         )
 
     @property
@@ -68,63 +64,102 @@ class Entry:
             "failed": self.failed,
             "prompt_tokens": self.prompt_tokens,
             "completion_tokens": self.completion_tokens,
+            "retries": self.retries,
         }
         if self.cost is not None:
             body["cost_usd"] = round(self.cost, 8)
         return body
 
 
+def entry_of(reply: Completion | LMError) -> Entry:
+    """What a reply, or a failure, is booked as."""
+    if reply.cached:
+        return Entry(cached=1)
+    calls, failed = (0, 1) if isinstance(reply, LMError) else (1, 0)
+    tokens = (reply.usage.prompt_tokens, reply.usage.completion_tokens)
+    return Entry(calls, 0, failed, *tokens, retries=reply.retries)
+
+
 class Ledger:
-    """Thread-safe sums per role. A model without a price in `prices` adds no cost.
+    """Thread-safe sums by role and phase. A model without a price in `prices` adds no cost.
 
     Whole numbers are summed and costs derived from them, so that the order in which threads book
     their calls changes no digit. A ledger that travels to another process arrives empty and
     `detached`: what is booked there has to be brought home and merged (`evaluate` does). A detached
-    one travels whole.
+    one travels whole. `spending` is what the LMs booked here share of a budget, if there is one;
+    `refusals` are the calls it did not grant to them.
     """
 
     def __init__(
-        self, prices: Mapping[str, Price] | None = None, *, detached: bool = False
+        self,
+        prices: Mapping[str, Price] | None = None,
+        *,
+        spending: Spending | None = None,
+        detached: bool = False,
     ) -> None:
         self.prices: dict[str, Price] = dict(prices or {})
-        self._entries: dict[tuple[str, str], Entry] = {}
+        self.spending = spending
+        self._entries: dict[tuple[str, str, str], Entry] = {}  # phase, role, model
+        self._phase = ""
         self._lock = threading.Lock()
         self.detached = detached
+        self.refusals: list[BudgetExceeded] = []
+
+    @contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        """What is booked in it belongs to the phase `name`: one at a time, whatever the thread."""
+        before, self._phase = self._phase, name
+        try:
+            yield
+        finally:
+            self._phase = before
 
     def completed(self, role: str, model: str, completion: Completion) -> None:
         """Book an answered call."""
-        usage = completion.usage
-        entry = Entry(1, 0, 0, usage.prompt_tokens, usage.completion_tokens)
-        self._add(role, model, Entry(cached=1) if completion.cached else entry)
+        self._add(role, model, entry_of(completion))
 
-    def failed(self, role: str, model: str) -> None:
-        """Book a call that gave no completion."""
-        self._add(role, model, Entry(failed=1))
+    def failed(self, role: str, model: str, error: LMError | None = None) -> None:
+        """Book a call that gave no completion, with what it cost all the same."""
+        self._add(role, model, Entry(failed=1) if error is None else entry_of(error))
 
-    def _add(self, role: str, model: str, entry: Entry) -> None:
+    def corrected(self, role: str, model: str, entry: Entry) -> None:
+        """Add an entry, which may be negative: the call turned out to be another ledger's."""
+        self._add(role, model, entry)
+
+    def _add(self, role: str, model: str, entry: Entry, phase: str = "") -> None:
         with self._lock:
-            self._entries[role, model] = self._entries.get((role, model), Entry()) + entry
+            key = (phase or self._phase, role, model)
+            self._entries[key] = self._entries.get(key, Entry()) + entry
 
     def _priced(self, model: str, entry: Entry) -> Entry:
         price = self.prices.get(model)
         if price is None:
             return entry
-        dollars = entry.prompt_tokens * price.prompt + entry.completion_tokens * price.completion
-        return replace(entry, cost=dollars / 1e6)
+        return replace(entry, cost=price.of(entry.prompt_tokens, entry.completion_tokens))
 
     def __getitem__(self, role: str) -> Entry:
         return self.roles.get(role, Entry())
 
     @property
     def roles(self) -> dict[str, Entry]:
-        """A copy of the sums: task, prompt and teacher first, other roles by name."""
-        with self._lock:
-            entries = sorted(self._entries.items())
+        """A copy of the sums by role: task, prompt and teacher first, others by name."""
         known = {role: i for i, role in enumerate(("task", "prompt", "teacher"))}
-        sums: dict[str, Entry] = {}
-        for (role, model), entry in sorted(entries, key=lambda item: known.get(item[0][0], 9)):
-            sums[role] = sums.get(role, Entry()) + self._priced(model, entry)
-        return sums
+        return self._sums(1, lambda role: (known.get(role, 9), role))
+
+    @property
+    def phases(self) -> dict[str, Entry]:
+        """A copy of the sums by phase, in the order of their first bookings ("" is none)."""
+        return self._sums(0, lambda phase: 0)  # a stable sort: as they came
+
+    def _sums(self, part: int, rank: Callable[[str], Any]) -> dict[str, Entry]:
+        with self._lock:
+            entries = list(self._entries.items())
+        sums = dict.fromkeys((key[part] for key, _ in entries), Entry())
+        # a cost is a sum of floats: added up in one order, whichever thread booked first
+        entries.sort(key=lambda item: item[0])
+        for key, entry in entries:
+            sums[key[part]] += self._priced(key[2], entry)
+        return dict(sorted(sums.items(), key=lambda item: rank(item[0])))
 
     @property
     def total(self) -> Entry:
@@ -137,20 +172,19 @@ class Ledger:
 
     def __getstate__(self) -> dict[str, Any]:
         with self._lock:
-            return {"prices": self.prices, "entries": dict(self._entries) if self.detached else {}}
+            entries = dict(self._entries) if self.detached else {}
+        return {"prices": self.prices, "spending": self.spending, "entries": entries}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.prices = state["prices"]
+        Ledger.__init__(self, state["prices"], spending=state["spending"], detached=True)
         self._entries = state["entries"]
-        self._lock = threading.Lock()
-        self.detached = True
 
     def merge(self, other: Ledger) -> None:
-        """Add another ledger's sums to this one's."""
+        """Add another ledger's sums to this one's; what has no phase belongs to the one here."""
         with other._lock:
             entries = list(other._entries.items())
-        for (role, model), entry in entries:
-            self._add(role, model, entry)
+        for (phase, role, model), entry in entries:
+            self._add(role, model, entry, phase)
 
 
 @dataclass(frozen=True)
@@ -175,8 +209,11 @@ class Metered:
         """Answer as the wrapped LM does, and book it."""
         try:
             completion = self.lm(request)
-        except LMError:
-            self.ledger.failed(self.role, self.lm.model)
+        except BudgetExceeded as error:  # no call was made
+            self.ledger.refusals.append(error)
+            raise
+        except LMError as error:
+            self.ledger.failed(self.role, self.lm.model, error)
             raise
         self.ledger.completed(self.role, self.lm.model, completion)
         return completion

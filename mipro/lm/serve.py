@@ -237,10 +237,13 @@ class _Handler(BaseHTTPRequestHandler):
         if not (length.isascii() and length.isdigit()):
             self.close_connection = True
             raise Refused(411, "A Content-Length is required.")
-        if int(length) > LARGEST_BODY:
+        if len(length) > 18 or int(length) > LARGEST_BODY:  # of 5000 digits, none can be read
             self.close_connection = True
-            self._drain(min(int(length), 4 * LARGEST_BODY))
-            raise Refused(413, f"The body has {length} bytes; at most {LARGEST_BODY} are taken.")
+            self._drain(
+                4 * LARGEST_BODY if len(length) > 18 else min(int(length), 4 * LARGEST_BODY)
+            )
+            size = f"{length[:18]}{'…' if len(length) > 18 else ''}"
+            raise Refused(413, f"The body has {size} bytes; at most {LARGEST_BODY} are taken.")
         return self.rfile.read(int(length))
 
     def _drain(self, length: int) -> None:

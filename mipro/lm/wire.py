@@ -12,12 +12,12 @@ a reply that came damaged (`parse_reply`) from one that came whole but holds no 
 
 from __future__ import annotations
 
-import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, Literal, NoReturn
 
-from mipro.lm.base import Completion, Message, Request, Usage
+from mipro import strict
+from mipro.lm.base import MOST_TOKENS, Completion, Message, Request, Usage
 from mipro.lm.status import Refused
 from mipro.lm.tokens import estimate_tokens, note_estimate
 
@@ -28,16 +28,21 @@ _ROLES = ("system", "user", "assistant")
 
 
 class Unusable(Exception):
-    """Why a reply that came whole is no completion."""
+    """Why a reply that came whole, and was paid for, is no completion.
+
+    `again`: might it be one if it were asked for again?
+    """
+
+    def __init__(self, reason: str, again: bool = True) -> None:
+        super().__init__(reason)
+        self.again, self.usage = again, Usage()
 
 
-def _parsed(
-    raw: bytes, what: str, parse_constant: Callable[[str], Any] | None = None
-) -> dict[str, Any]:
+def _parsed(raw: bytes, what: str) -> dict[str, Any]:
     """The JSON object in `raw`. Raises `ValueError` that says why `what` is none."""
     try:
-        body = json.loads(raw, parse_constant=parse_constant)
-    except (ValueError, RecursionError) as error:
+        body = strict.loads(raw)
+    except ValueError as error:
         raise ValueError(f"{what} is not JSON ({error})") from error
     if not isinstance(body, dict):
         raise ValueError(f"{what} is no JSON object")
@@ -84,7 +89,7 @@ def write_request(
 def parse_request(raw: bytes) -> dict[str, Any]:
     """The JSON object in a request's body. Raises the refusal (400) of a body that is none."""
     try:
-        return _parsed(raw, "The body", _no_number)
+        return _parsed(raw, "The body")
     except ValueError as error:
         raise Refused(400, f"{error}.") from error
 
@@ -163,10 +168,6 @@ def _bad(message: str) -> NoReturn:
     raise Refused(400, message)
 
 
-def _no_number(name: str) -> NoReturn:
-    raise ValueError(f"{name} is no JSON number")
-
-
 # ---- the reply ----------------------------------------------------------------------------------
 
 
@@ -226,22 +227,28 @@ def _counts(usage: dict[str, Any]) -> tuple[Any, Any]:
 
 
 def _is_count(value: Any) -> bool:
-    return type(value) is int and value >= 0
+    return type(value) is int and 0 <= value <= MOST_TOKENS
 
 
 def read_reply(body: dict[str, Any], request: Request, model: str) -> Completion:
     """A parsed reply as a `Completion`. Raises `Unusable` where it holds no text to use."""
     choices = sorted(body["choices"], key=lambda choice: choice.get("index", 0))
-    if len(choices) < request.n:
-        raise Unusable(
-            f"{request.n} replies were asked for and {len(choices)} came: the endpoint may not "
-            "support n. Ask for one at a time, with different rollouts."
-        )
-    texts = tuple(_text(choice) for choice in choices[: request.n])
+    usage = _usage(body, request)
+    try:
+        if len(choices) < request.n:
+            raise Unusable(
+                f"{request.n} replies were asked for and {len(choices)} came: the endpoint may not "
+                "support n. Ask for one at a time, with different rollouts.",
+                again=False,
+            )
+        texts = tuple(_text(choice) for choice in choices[: request.n])
+    except Unusable as unusable:
+        unusable.usage = usage
+        raise
     reasons = [choice.get("finish_reason") or "stop" for choice in choices]
     return Completion(
         texts=texts,
-        usage=_usage(body, request, texts),
+        usage=usage,
         model=body["model"] if isinstance(body.get("model"), str) else model,
         finish_reason="length" if "length" in reasons else reasons[0],
     )
@@ -255,7 +262,7 @@ def _text(choice: dict[str, Any]) -> str:
             f"the reply was refused ({refusal or 'content filter'}). Reword the prompt, or leave "
             "this example out."
         )
-    if message["content"]:
+    if message.get("content"):
         return str(message["content"])
     if reason == "length":
         raise Unusable("the reply was cut off before any text. Raise max_tokens.")
@@ -264,9 +271,10 @@ def _text(choice: dict[str, Any]) -> str:
     )
 
 
-def _usage(body: dict[str, Any], request: Request, texts: tuple[str, ...]) -> Usage:
+def _usage(body: dict[str, Any], request: Request) -> Usage:
     if body.get("usage") is not None:
         return Usage(*_counts(body["usage"]))
     note_estimate("the endpoint reports no usage with its replies.")
     prompt = sum(estimate_tokens(message.content) for message in request.messages)
+    texts = [choice["message"].get("content") or "" for choice in body["choices"]]
     return Usage(prompt, sum(map(estimate_tokens, texts)))

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any, Protocol
 
+from mipro import strict
 from mipro.errors import ParseError
 from mipro.lm.base import Message
 from mipro.programs import types
@@ -21,6 +22,7 @@ from mipro.programs.signature import Field, Signature
 HEADER = "[[ ## {name} ## ]]"
 END = HEADER.format(name="completed")
 _HEADER = re.compile(r"^[ \t]*\[\[ ## (\w+) ## \]\]", re.MULTILINE)
+_ITEM = re.compile(r"(?<=\n)(?=\[\d+\])")  # where a line begins as the item of a list does
 NOT_GIVEN = "(not given)"
 
 SYSTEM = """\
@@ -115,8 +117,8 @@ class JSONAdapter:
     def parse(self, signature: Signature, reply: str, module: str) -> dict[str, Any]:
         """Read one JSON object whose keys are exactly the output fields."""
         try:
-            body = json.loads(reply)
-        except (ValueError, RecursionError) as error:
+            body = strict.loads(reply)
+        except ValueError as error:
             raise ParseError(module, None, f"the reply is not JSON ({error})", reply) from error
         if not isinstance(body, dict):
             raise ParseError(module, None, "the reply is no JSON object", reply)
@@ -193,7 +195,8 @@ def _system(signature: Signature, prompt: Prompt, layout: str) -> Message:
             inputs="\n".join(_line(field) for field in signature.inputs),
             outputs="\n".join(_line(field) for field in signature.outputs),
             layout=layout,
-            instruction=prompt.instruction,
+            # one that speaks of a header may; a line of it must not pass for one
+            instruction=_HEADER.sub(lambda head: _safe(head.group()), prompt.instruction),
         ),
     )
 
@@ -232,8 +235,13 @@ def _section(name: str, text: str) -> str:
 def _shown(value: Any) -> str:
     """A value as the LM sees it; a list of texts is numbered, to tell passages apart."""
     if isinstance(value, (list, tuple)) and all(isinstance(item, str) for item in value):
-        return "\n".join(f"[{i}] {_safe(item)}" for i, item in enumerate(value, 1)) or "(empty)"
+        return "\n".join(f"[{i}] {_item(item)}" for i, item in enumerate(value, 1)) or "(empty)"
     return _safe(types.write(value))
+
+
+def _item(text: str) -> str:
+    """An item of a list: none of its own lines may pass for the next item."""
+    return _ITEM.sub(" ", _safe(text)) if "\n[" in text else _safe(text)
 
 
 def _safe(text: str) -> str:

@@ -116,6 +116,8 @@ def _call(module: Predict, name: str, run: RunContext, inputs: Mapping[str, Any]
         outputs = _parsed(run, signature, completion, name)
     except (LMError, ParseError) as error:
         run.calls.append(_record(name, inputs, {}, messages, completion, started, error))
+        if isinstance(error, LMError) and error.systemic:
+            run.fatal = run.fatal or error
         raise
     run.calls.append(_record(name, inputs, outputs, messages, completion, started, None))
     return Prediction(types.snapshot(outputs))

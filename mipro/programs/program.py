@@ -73,7 +73,9 @@ class Program:
     ) -> Run:
         """Run the program; an error on the way is returned with the trace that led to it.
 
-        Raises only what is wrong with the call itself: no LM, a candidate that does not fit.
+        A systemic `LMError` is the run's error even where `forward` caught it and went on: what it
+        returned without an LM is no prediction. Raises only what is wrong with the call itself: no
+        LM, a candidate that does not fit.
         """
         if not callable(lm):
             given = "" if lm is None else f", not {lm!r}"
@@ -89,13 +91,17 @@ class Program:
             names={id(module): name for name, module in names.items()},
             rollout=rollout,
         )
-        token = CURRENT.set(context)
+        outer, token = CURRENT.get(), CURRENT.set(context)
         try:
             prediction = _as_prediction(self, self.forward(**inputs))
         except Exception as error:  # noqa: BLE001 - `forward` is the user's code; nothing is lost
-            return Run(None, Trace(tuple(context.calls)), error)
+            return Run(None, Trace(tuple(context.calls)), context.fatal or error)
         finally:
             CURRENT.reset(token)
+            if outer is not None:  # this program is a part of one that may catch it, too
+                outer.fatal = outer.fatal or context.fatal
+        if context.fatal is not None:
+            return Run(None, Trace(tuple(context.calls)), context.fatal)
         prediction.trace = Trace(tuple(context.calls))
         return Run(prediction, prediction.trace)
 

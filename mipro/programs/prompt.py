@@ -10,6 +10,7 @@ from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
+from mipro import strict
 from mipro.errors import CandidateError
 from mipro.programs import types
 from mipro.programs.signature import Signature
@@ -96,7 +97,8 @@ def from_json(
     if not isinstance(body, dict) or body.get("format") != FORMAT:
         raise CandidateError(f'{where}: this is no candidate file (no "format": "{FORMAT}")')
     if body.get("version") != VERSION:
-        raise CandidateError(f"{where}: version {body.get('version')!r}; this is read: {VERSION}")
+        given = repr(body.get("version"))[:80]
+        raise CandidateError(f"{where}: version {given}; this is read: {VERSION}")
     modules = body.get("modules")
     if not isinstance(modules, dict):
         raise CandidateError(f'{where}: "modules" must be an object, module by module')
@@ -130,7 +132,10 @@ def _demo(body: Any, signature: Signature, where: str) -> Demo:
     values = body.get("values") if isinstance(body, dict) else None
     if not isinstance(values, dict):
         raise CandidateError(f'{where}: "values" must be an object, field by field')
-    return Demo(check_demo(values, signature, where), bool(body.get("bootstrapped", False)))
+    bootstrapped = body.get("bootstrapped", False)
+    if not isinstance(bootstrapped, bool):
+        raise CandidateError(f'{where}: "bootstrapped" must be true or false')
+    return Demo(check_demo(values, signature, where), bootstrapped)
 
 
 def check_prompt(prompt: Any, signature: Signature, where: str) -> None:
@@ -190,9 +195,9 @@ def save(path: str | Path, candidate: Candidate, signatures: Mapping[str, Signat
 def load(path: str | Path, signatures: Mapping[str, Signature]) -> dict[str, Prompt]:
     """Read a candidate file. Raises `CandidateError` with the path and what is wrong."""
     try:
-        body = json.loads(Path(path).read_text(encoding="utf-8-sig"))
+        body = strict.loads(Path(path).read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise CandidateError(f"{path}: cannot be read: {error.strerror}") from error
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise CandidateError(f"{path}: is not JSON: {error}") from error
     return from_json(body, signatures, str(path))

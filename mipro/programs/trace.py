@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from mipro.errors import MissingFieldError
-from mipro.lm.base import LM, Message, Usage
+from mipro.lm.base import LM, LMError, Message, Usage
 
 if TYPE_CHECKING:
     from mipro.programs.adapter import Adapter
@@ -109,7 +109,10 @@ class Run:
 
 @dataclass(slots=True)
 class RunContext:
-    """A run in flight: what its modules need, and what they have done so far."""
+    """A run in flight: what its modules need, and what they have done so far.
+
+    `fatal` is a systemic failure that a module met: the run's end, whatever `forward` makes of it.
+    """
 
     lm: LM
     candidate: Candidate
@@ -117,6 +120,7 @@ class RunContext:
     names: Mapping[int, str]
     rollout: int = 0
     calls: list[ModuleCall] = field(default_factory=list)
+    fatal: LMError | None = None
 
 
 CURRENT: ContextVar[RunContext | None] = ContextVar("mipro_run", default=None)

@@ -14,6 +14,7 @@ from numbers import Integral, Real
 from types import GenericAlias
 from typing import Any, Literal, get_args, get_origin
 
+from mipro import strict
 from mipro.errors import SignatureError
 
 SCALARS: Mapping[str, type] = {"str": str, "int": int, "float": float, "bool": bool}
@@ -145,8 +146,8 @@ def read(annotation: Any, text: str) -> Any:
             raise ValueError(f"true or false is wanted, not {_short(text)}")
         return _TRUTH[text.lower()]
     try:
-        value = json.loads(text)
-    except (ValueError, RecursionError):
+        value = strict.loads(text)
+    except ValueError:
         raise ValueError(f"{constraint(annotation)} is wanted, not {_short(text)}") from None
     return check(annotation, value)
 
@@ -162,9 +163,16 @@ def check(annotation: Any, value: Any) -> Any:
         return [check(get_args(annotation)[0], item) for item in value]
     kind = {str: str, int: Integral, float: Real, bool: bool}[annotation]
     wrong = not isinstance(value, kind) or (isinstance(value, bool) and annotation is not bool)
-    if wrong or (annotation is float and not math.isfinite(value)):  # JSON has no NaN
+    if wrong or (annotation is float and not _is_finite(value)):  # JSON has no NaN
         raise ValueError(f"{constraint(annotation)} is wanted, not {_short(value)}")
     return str.__str__(value) if annotation is str else annotation(value)
+
+
+def _is_finite(value: Any) -> bool:
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # a whole number of hundreds of digits
+        return False
 
 
 def _one_of(values: tuple[Any, ...], text: str) -> Any:

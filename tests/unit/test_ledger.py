@@ -60,6 +60,7 @@ def test_roles_are_apart_and_the_known_ones_come_first():
         "failed",
         "prompt_tokens",
         "completion_tokens",
+        "retries",
     ]
 
 

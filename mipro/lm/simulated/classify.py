@@ -24,13 +24,15 @@ from mipro.lm.simulated.reader import Asked, Task
 
 KAPPA = 0.06  # weight of the prior over the labels
 BANDWIDTH = 0.16  # h
+LARGEST = 1e100  # a number beyond it is none to reckon with
 WORDS = 0.4  # d_f of two texts with no word in common
 UNNAMED = 0.15  # attention to a field the instruction leaves out
 HEARSAY = 0.05  # weight of a class described in the instruction, against a demo's 1
 LAPSE = 0.03  # share of replies that are a label at random
 SHARPNESS = 3.0  # the LM says its favourite label more often than p
 
-_ABOUT = re.compile(r"`?(\w+)`? (?:about|around|near) (-?\d+(?:\.\d+)?)")
+# from the start of a word, and with no second thoughts: a long word takes no time to speak of
+_ABOUT = re.compile(r"(?<!\w)(\w++)`? (?:about|around|near) (-?\d+(?:\.\d+)?)")
 
 Value = float | Mapping[str, float]
 
@@ -70,7 +72,8 @@ def described(instruction: str, labels: tuple[str, ...]) -> dict[str, dict[str, 
         spoken = [label for label in labels if re.search(rf"\b{re.escape(label)}\b", clause)]
         numbers = _ABOUT.findall(clause)
         if len(spoken) == 1 and numbers:
-            found.setdefault(spoken[0], {}).update({f: float(x) for f, x in numbers})
+            near = {f: float(x) for f, x in numbers if abs(float(x)) < LARGEST}
+            found.setdefault(spoken[0], {}).update(near)
     return found
 
 
@@ -87,13 +90,14 @@ def _common(shown: list[tuple[Mapping[str, str], str]]) -> frozenset[str]:
 def value(text: str, common: frozenset[str] = frozenset()) -> Value:
     """A number, or a bag of words of unit length without the `common` ones.
 
-    "nan" and "inf" are words: nothing can be said of how far they are from a number.
+    "nan", "inf" and what is as large are words: nothing can be said of how far they are from a
+    number.
     """
     try:
         number = float(text)
     except ValueError:
         number = math.nan
-    if math.isfinite(number):
+    if abs(number) < LARGEST:  # no "nan" is
         return number
     bag: dict[str, float] = {}
     for word in words(text):

@@ -30,7 +30,13 @@ _KINDS: tuple[tuple[str, re.Pattern[str]], ...] = (
     ("number", re.compile(r"\bhow many\b", re.I)),
     ("date", re.compile(r"\b(when|what year|which year)\b", re.I)),
     ("organisation", re.compile(r"\b(which|what) (company|organi[sz]ation|firm|club)\b", re.I)),
-    ("work", re.compile(r"\b(title|anthem|novel|song|book|film)\b.*\b(called|title)\b", re.I)),
+    (
+        "work",
+        re.compile(
+            r"^(?>.*?\b(?:title|anthem|novel|song|book|film)\b).*\b(?:called|title)\b",
+            re.I | re.MULTILINE,
+        ),
+    ),
     ("person", re.compile(r"\b(who|whom|whose)\b", re.I)),
     ("place", re.compile(r"\b(where|(which|what) (town|city|river|province|country))\b", re.I)),
 )

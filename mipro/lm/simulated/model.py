@@ -17,6 +17,7 @@ from functools import lru_cache
 from random import Random
 from statistics import NormalDist
 
+from mipro import strict
 from mipro.errors import ConfigError
 from mipro.lm.base import Completion, ContextLengthError, Request, Usage
 from mipro.lm.simulated import answer, classify, hops
@@ -56,6 +57,14 @@ class SimulatedLM:
     ) -> None:
         if not 0 <= malformed <= 1:
             raise ConfigError(f"malformed={malformed}: a share between 0 and 1 is wanted")
+        for name, value in (("temperature", temperature), ("latency", latency)):
+            if isinstance(value, bool) or not isinstance(value, (int, float)):
+                raise ConfigError(f"{name}={value!r}: a number is wanted")
+            if not 0 <= value < 1e6:
+                raise ConfigError(f"{name}={value!r}: a number from 0 to 1e6 is wanted")
+        for name, value in (("seed", seed), ("context_window", context_window)):
+            if isinstance(value, bool) or not isinstance(value, int):
+                raise ConfigError(f"{name}={value!r}: a whole number is wanted")
         self.seed, self.temperature, self.latency = seed, temperature, latency
         self.malformed, self.context_window = malformed, context_window
 
@@ -211,7 +220,9 @@ def _written(task: Task, values: Mapping[str, str]) -> str:
     if task.as_json:
         typed = {a.name: _typed(a, values[a.name]) for a in task.outputs}
         return json.dumps(typed, ensure_ascii=False)
-    parts = [f"[[ ## {name} ## ]]\n{text}" for name, text in values.items()]
+    # what it repeats of its prompt, in brackets even, must not pass for a header
+    safe = {name: text.replace("[[ ##", "[ [ ##") for name, text in values.items()}
+    parts = [f"[[ ## {name} ## ]]\n{text}" for name, text in safe.items()]
     return "\n\n".join([*parts, "[[ ## completed ## ]]"])
 
 
@@ -220,7 +231,7 @@ def _typed(asked: Asked, text: str) -> object:
     if asked.what == "text" or asked.what.startswith("one of: "):
         return text
     try:
-        return json.loads(text)
+        return strict.loads(text)
     except ValueError:
         return text
 

@@ -6,17 +6,21 @@ Every finding has a key, so that what was said before is not said again.
 
 from __future__ import annotations
 
-import json
 import re
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from mipro import strict
 from mipro.lm.simulated.language import STYLE_PHRASES, kind_of, style_of, words
 from mipro.lm.simulated.reader import items
 
-_CHAINED = re.compile(r"\b(town|author|founder|company)\b.*\b(where|of|that)\b .*[A-Z]")
+# atomic, and from the start of a line, so that a long question takes no time to speak of
+_CHAINED = re.compile(
+    r"^(?>.*?\b(?:town|author|founder|company)\b)(?>.*?\b(?:where|of|that)\b ).*[A-Z]", re.MULTILINE
+)
+LARGEST = 1e100  # a number beyond it is none to reckon with
 
 
 @dataclass(frozen=True)
@@ -32,7 +36,7 @@ def rows_in(text: str) -> list[Row]:
     rows = []
     for item in items(text):
         try:
-            body = json.loads(item)
+            body = strict.loads(item)
         except ValueError:
             continue
         outputs = body.get("outputs") if isinstance(body, dict) else None
@@ -52,9 +56,7 @@ def _classes(rows: list[Row]) -> dict[str, str]:
     """Labels, and the numeric fields that tell them apart, with each label's means."""
     counts = Counter(row.wanted for row in rows)
     numeric = [
-        field
-        for field in rows[0].inputs
-        if all(isinstance(row.inputs.get(field), (int, float)) for row in rows)
+        field for field in rows[0].inputs if all(_is_number(row.inputs.get(field)) for row in rows)
     ]
     if not numeric or not 2 <= len(counts) <= max(2, len(rows) // 2):
         return {}
@@ -65,6 +67,11 @@ def _classes(rows: list[Row]) -> dict[str, str]:
         means = ", ".join(f"{f} about {_mean(rows, f, label):.1f}" for f in best)
         found[f"class {label}"] = f"{label}: {means}"
     return found
+
+
+def _is_number(value: Any) -> bool:
+    """One that can be squared and added up."""
+    return isinstance(value, (int, float)) and abs(value) < LARGEST
 
 
 def separation(rows: list[Row], field: str) -> float:

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 
+from mipro import strict
 from mipro.lm.base import Message
 
 _HEADER = re.compile(r"^[ \t]*\[\[ ## (\w+) ## \]\][ \t]*\n?", re.MULTILINE)
@@ -76,7 +77,7 @@ def _asked(name: str, what: str) -> Asked:
 def sections(text: str) -> dict[str, str]:
     """The text below each header."""
     heads = list(_HEADER.finditer(text))
-    ends = [head.start() for head in heads[1:]] + [len(text)]
+    ends = [*(head.start() for head in heads[1:]), len(text)][: len(heads)]
     return {
         head.group(1): text[head.end() : end].strip()
         for head, end in zip(heads, ends, strict=True)
@@ -87,7 +88,7 @@ def sections(text: str) -> dict[str, str]:
 def _reply(text: str) -> dict[str, str]:
     if text.lstrip().startswith("{"):
         try:
-            body = json.loads(text)
+            body = strict.loads(text)
         except ValueError:
             return {}
         return {k: v if isinstance(v, str) else json.dumps(v) for k, v in body.items()}

@@ -11,13 +11,13 @@ The tip and the temperature decide how much of it gets in:
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Mapping
 from random import Random
 
+from mipro import strict
 from mipro.lm.simulated.language import cues_in
-from mipro.lm.simulated.notice import Row, bridging, findings, rows_in
+from mipro.lm.simulated.notice import LARGEST, Row, bridging, findings, rows_in
 from mipro.lm.simulated.reader import Task, items
 
 LEFT_OUT, PER_DEGREE, MISLED = 0.1, 0.25, 0.25
@@ -154,11 +154,11 @@ def _best_so_far(history: str) -> str:
     best, text = float("-inf"), ""
     for item in items(history):
         try:
-            body = json.loads(item)
+            body = strict.loads(item)
         except ValueError:
             continue
         score = body.get("score") if isinstance(body, dict) else None
-        if isinstance(score, (int, float)) and score > best:
+        if isinstance(score, (int, float)) and best < score < LARGEST:
             best, text = float(score), str(body.get("instruction", ""))
     # its opening is not evidence
     return " ".join(f"{clause}." for clause in clauses(text)[1:])
@@ -177,7 +177,7 @@ def _fits(clause: str, querying: bool) -> bool:
 def _astray(inputs: str, querying: bool, rng: Random) -> str:
     if querying:
         return "Repeat the question's own words"
-    numeric = re.findall(r"(\w+): (?:float|int)", inputs)
+    numeric = re.findall(r"(?<!\w)(\w++): (?:float|int)", inputs)
     if numeric:
         return f"Look at {rng.choice(numeric)} first"
     return "Reply in a full sentence"

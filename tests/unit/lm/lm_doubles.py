@@ -50,8 +50,8 @@ class _Server(ThreadingHTTPServer):
 class Faulty:
     """Answers its requests with `steps` in turn, the last one for ever.
 
-    A step is (status, body) or (status, body, headers); "hang", "drop" (the connection), or "cut"
-    (the body). `seen` holds each request's JSON and headers.
+    A step is (status, body) or (status, body, headers); "hang", "drip" (a byte at a time), "drop"
+    (the connection), or "cut" (the body). `seen` holds each request's JSON and headers.
     """
 
     def __init__(self, *steps: object) -> None:
@@ -70,6 +70,10 @@ class Faulty:
                 step = faulty.steps[min(len(faulty.seen), len(faulty.steps)) - 1]
                 if step == "hang":
                     faulty.done.wait(20)
+                elif step == "drip":
+                    self.wfile.write(b"HTTP/1.1 200 OK\r\nX: ")
+                    while not faulty.done.wait(0.05):
+                        self.wfile.write(b"x")
                 elif step == "drop":
                     return
                 else:

@@ -164,6 +164,7 @@ DAMAGED = [
 UNUSABLE = [
     (good(content=None), "no text"),
     (good(content=""), "no text"),
+    (good(choices=[{"message": {"role": "assistant"}}]), "no text"),
     (good(choices=[{"message": {"content": ""}, "finish_reason": "length"}]), "Raise max_tokens"),
     (good(choices=[{"message": {"content": None, "refusal": "I won't"}}]), r"refused (I won't)"),
     (
@@ -211,22 +212,61 @@ def test_a_passing_fault_is_retried(faulty, fault):
     assert end.seen[0] == end.seen[1]
 
 
-@pytest.mark.parametrize("body", [good(content=""), said("x", "m")])
-def test_what_would_be_the_same_again_is_not_retried(faulty, body):
-    end = faulty((200 if "choices" in body else 400, body))
-    failure(lm_at(end, max_retries=4), kind=_kind(body))
+def test_what_would_be_refused_the_same_again_is_not_retried(faulty):
+    end = faulty((400, said("x", "m")))
+    failure(lm_at(end, max_retries=4))
     assert len(end.seen) == 1
 
 
-def _kind(body):
-    return base.MalformedResponseError if "choices" in body else base.LMError
+def cut_off(content: object = "half a sent") -> dict:
+    return good(choices=[{"message": {"content": content}, "finish_reason": "length"}])
+
+
+@pytest.mark.parametrize(
+    ("settings", "tries"),
+    [({}, 3), ({"max_reasks": 0}, 1), ({"max_retries": 0}, 1), ({"max_retries": 1}, 2)],
+)
+@pytest.mark.parametrize("body", [good(content=""), good(content=None), cut_off("")])
+def test_a_reply_of_no_use_is_asked_for_again_within_both_bounds(faulty, settings, tries, body):
+    end = faulty((200, body))
+    with pytest.raises(base.MalformedResponseError) as caught:
+        lm_at(end, **{"max_retries": 4} | settings)(ask())
+    assert len(end.seen) == tries
+    assert caught.value.retries == tries - 1
+    assert caught.value.usage == base.Usage(3 * tries, 2 * tries)  # all of them were paid
+    assert not caught.value.systemic
+
+
+def test_what_came_of_no_use_at_first_is_paid_for_as_well(faulty):
+    end = faulty((200, good(content="")), (200, cut_off()), (200, good()))
+    completion = lm_at(end, max_retries=4)(ask())
+    assert completion == base.Completion(("fine",), base.Usage(9, 6), "m", retries=2)
+
+
+def test_a_reply_that_is_cut_off_every_time_is_handed_on(faulty):
+    end = faulty((200, cut_off()))
+    completion = lm_at(end, max_retries=4)(ask())
+    assert (completion.text, completion.finish_reason) == ("half a sent", "length")
+    assert (completion.retries, completion.usage) == (2, base.Usage(9, 6))
+
+
+def test_the_clients_own_retries_are_counted_with_the_others(faulty):
+    end = faulty((500, said("x")), (200, good(content="")), "drop", (200, good()))
+    completion = lm_at(end, max_retries=4)(ask())
+    assert completion.retries == len(end.seen) - 1 == 3
+    end = faulty((200, good(content="")), (500, said("x")))
+    with pytest.raises(base.UnavailableError) as caught:
+        lm_at(end, max_retries=2)(ask())
+    assert caught.value.retries == len(end.seen) - 1 == 2
+    with pytest.raises(base.UnavailableError, match="tried 3 times"):
+        lm_at(faulty((200, good(content="")), "drop"), max_retries=2)(ask())
 
 
 def test_damage_that_lasts_ends_within_the_retries(faulty):
     end = faulty((200, b"{"))
     message = failure(lm_at(end, max_retries=1), kind=base.MalformedResponseError)
     assert "after 1 retries" in message
-    assert len(end.seen) == 2
+    assert [len(body["messages"]) for body in end.seen] == [2, 2, 1, 1]  # then a word, retried too
 
 
 def test_a_request_that_hangs_is_given_up_and_retried_in_bounded_time(faulty, timed):
@@ -237,6 +277,30 @@ def test_a_request_that_hangs_is_given_up_and_retried_in_bounded_time(faulty, ti
     assert "within 0.2 s, tried 2 times" in message
     assert "timeout" in message
     assert timed() < 5
+
+
+def test_a_server_that_drips_is_given_up_as_well(faulty, timed):
+    end = faulty("drip")
+    failure(lm_at(end, timeout=0.3), kind=base.LMTimeoutError)
+    assert timed() < 3
+
+
+@pytest.mark.parametrize("fault", ["hang", (200, b"{")], ids=str)
+def test_without_an_answer_a_word_tells_the_prompts_fault_from_the_endpoints(faulty, fault):
+    for steps, systemic in (
+        ((fault, fault, (200, good())), False),
+        ((fault, fault, fault, (400, said("too short"))), False),
+        ((fault, fault, fault, fault), True),
+        ((fault, fault, (500, said("oops"))), True),
+        ((fault, fault, "drop"), True),
+    ):
+        end = faulty(*steps)
+        with pytest.raises(base.LMError) as caught:
+            lm_at(end, timeout=0.1, max_retries=1)(ask())
+        assert caught.value.systemic is systemic
+        assert ("the endpoint is failing" in str(caught.value)) is systemic
+        assert end.seen[2]["messages"] == [{"role": "user", "content": "Hello"}]
+        assert caught.value.retries == len(end.seen) - 1
 
 
 def test_no_server_is_said_with_its_address():
@@ -317,6 +381,7 @@ def test_a_key_given_as_an_argument_does_not_travel():
         ({"base_url": f"https://me:{KEY}@host/v1"}, "base_url"),
         ({"timeout": 0}, "timeout"),
         ({"max_retries": -1}, "max_retries"),
+        ({"max_reasks": None}, "max_reasks"),
         ({"structured": "yes"}, "structured"),
         ({"extra_body": {"x": object()}}, "extra_body"),
     ],
@@ -336,9 +401,9 @@ def test_identity_tells_apart_what_replies_differently(monkeypatch):
     assert OpenAILM("m").identity == lms[4].identity
 
 
-def test_threads_and_instances_share_a_few_clients(faulty):
+def test_threads_and_instances_share_one_client(faulty):
     end = faulty((200, good()))
     with ThreadPoolExecutor(64) as threads:
         list(threads.map(lambda _: lm_at(end)(ask()), range(200)))
     assert len(end.seen) == 200
-    assert len(clients._clients) <= clients._POOLS
+    assert len(clients._clients) == 1

@@ -1,0 +1,371 @@
+"""`Replies`: what language models answered in one run; `Once`: an LM that asks them through it.
+
+Equal requests of a run are sent once: the first use of a reply is what it cost, every later one
+comes with `cached=True`. Failures that cost their example alone are kept as well, so that a run
+fails the same way however its threads fall, and when it is resumed.
+
+In a run directory the replies are lines of `replies.jsonl`, each on disk before the program sees
+its reply; threads that have one at the same moment share one sync. A resumed run finds them there:
+the first use of each is booked as it was then, paid or from a cache, and nothing is asked again.
+Prompts and keys are not written: a reply stands under the digest of its request and LM.
+
+Work that goes to another process takes along what its example may need, and brings home what is
+new (`Luggage`); what a worker had answered for an example it did not finish is lost with it.
+"""
+
+from __future__ import annotations
+
+import copy
+import threading
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from mipro.errors import ConfigError
+from mipro.lines import LineFile, WriteError, read_lines
+from mipro.lm import base
+from mipro.lm.base import LM, Completion, LMError, Request, Usage
+from mipro.lm.cache import Cached, read_texts, read_usage
+from mipro.lm.cache import of_kind as _a
+from mipro.lm.flights import Flights
+from mipro.lm.meter import Entry, Ledger, entry_of
+
+SCHEMA = 1
+Reply = Completion | LMError
+Place = tuple[int, int]  # of work done in another process: number of the evaluation, example
+
+
+class RepliesError(LMError):
+    """The run's replies cannot be kept (systemic: every call would meet it)."""
+
+    systemic = True
+
+
+@dataclass(frozen=True)
+class Luggage:
+    """Replies by digest that travel with an example to another process, or home from it.
+
+    `own` are those that this example was the first to use, `known` were used before.
+    """
+
+    own: Mapping[str, Reply] = field(default_factory=dict)
+    known: Mapping[str, Reply] = field(default_factory=dict)
+
+
+class Replies:
+    """The replies of one run. Safe on many threads; pickled, it arrives empty.
+
+    In memory until `keep` gives it a file.
+    """
+
+    def __init__(self, luggage: Luggage | None = None) -> None:
+        self._flights = Flights()
+        self._used: dict[str, Reply] = dict(luggage.known) if luggage else {}
+        self._had: dict[str, Reply] = dict(luggage.own) if luggage else {}  # in an earlier sitting
+        self._first: dict[str, Reply] = {}  # what was used here for the first time, where `luggage`
+        self._log = luggage is not None
+        # of an earlier sitting: what was answered in this process, and in others
+        self._here: dict[str, Reply] = {}
+        self._abroad: dict[Place, dict[str, Reply]] = {}
+        self._of_example: dict[str, dict[str, Reply]] = {}
+        self._evaluations = 0
+        self._paid: list[tuple[str, Usage]] = []
+        self._payers: dict[str, Turn] = {}  # of what was first used in a turn not yet settled
+        self._committer: _Committer | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        Replies.__init__(self)
+
+    # ---- the file -----------------------------------------------------------------------------
+
+    def keep(self, path: Path, *, resume: bool = False) -> None:
+        """Keep replies in `path` from now on; with `resume`, those that are there are had already.
+
+        Raises `ConfigError` for a file in use or damaged, and `WriteError`.
+        """
+        file = LineFile(path)
+        try:
+            lines, ends = read_lines(path) if resume else ([], [])
+            file.keep(ends[-1] if ends else 0)
+            if not lines:
+                file.append([{"replies": SCHEMA}])
+            elif lines[0].get("replies") != SCHEMA:
+                raise ConfigError(f"{path}, line 1: these are no replies of schema {SCHEMA}")
+            for number, line in enumerate(lines[1:], 2):
+                try:
+                    self._remember(line)
+                except (KeyError, TypeError, ValueError) as error:
+                    what = f"no reply ({repr(error)[:200]})"
+                    raise ConfigError(f"{path}, line {number}: {what}") from error
+        except BaseException:
+            file.close()
+            raise
+        self._committer = _Committer(file)
+
+    def close(self) -> None:
+        """Close the file; a reply that comes later is refused."""
+        if self._committer is not None:
+            self._committer.close()
+
+    def _remember(self, line: Mapping[str, Any]) -> None:
+        digest, reply = _a(str, line["digest"]), _from_json(line)
+        if not reply.cached:
+            self._paid.append((_a(str, line["lm"]), reply.usage))
+        if "of" in line:
+            evaluation, example = line["of"]
+            place = (_a(int, evaluation), _a(int, example))
+            self._abroad.setdefault(place, {})[digest] = reply
+        else:
+            self._here[digest] = reply
+        self._had.setdefault(digest, reply)
+
+    @property
+    def paid(self) -> list[tuple[str, Usage]]:
+        """(model, usage) of the calls that an earlier sitting made; the model as it is priced."""
+        return list(self._paid)
+
+    # ---- one request --------------------------------------------------------------------------
+
+    def answer(self, lm: LM, request: Request, turn: Turn | None = None) -> Completion:
+        """The reply that the run has had to `request`, else the LM's, kept; asked in `turn`.
+
+        Raises as the LM does, and `RepliesError`.
+        """
+        digest = request.digest(lm.identity)
+        if turn is not None:
+            turn.used[digest] = None
+
+        def keep(completion: Completion) -> None:
+            if digest not in self._used:
+                self._keep({digest: completion}, lm.model, turn=turn)
+
+        def ask() -> Completion:
+            if self._committer is not None:
+                self._committer.check()  # what cannot be kept is not paid for
+            try:
+                completion = lm.answer(request, keep) if isinstance(lm, Cached) else lm(request)
+            except LMError as error:
+                if not error.systemic:
+                    self._keep({digest: error}, lm.model, turn=turn)
+                raise
+            keep(completion)
+            return completion
+
+        return self._flights.once(digest, lambda key: self._stored(key, turn), ask)
+
+    def _stored(self, digest: str, turn: Turn | None) -> Completion | None:
+        first = digest in self._had
+        if first:
+            self._use({digest: self._had.pop(digest)}, turn)
+        reply = self._used.get(digest)
+        if first and isinstance(reply, LMError):
+            raise copy.copy(reply)
+        if isinstance(reply, LMError):
+            again = copy.copy(reply)
+            again.usage, again.retries, again.cached = Usage(), 0, True
+            raise again
+        return reply if first or reply is None else replace(reply, cached=True, retries=0)
+
+    def _keep(self, replies: Mapping[str, Reply], model: str, turn: Turn | None = None) -> None:
+        """Write new replies down; from then on they have been used."""
+        self._write([{"digest": d, "lm": model, **_to_json(r)} for d, r in replies.items()])
+        with self._flights.lock:
+            self._use(replies, turn)
+
+    def _write(self, lines: list[Mapping[str, Any]]) -> None:
+        if self._committer is not None and lines:
+            self._committer.commit(lines)
+
+    def _use(self, replies: Mapping[str, Reply], turn: Turn | None = None) -> None:
+        self._used.update(replies)
+        if self._log:
+            self._first.update(replies)
+        if turn is not None:
+            self._payers.update(dict.fromkeys(replies, turn))
+
+    def settle(self, turn: Turn) -> None:
+        """Let `turn` pay for what it used and no turn settled before it did, whoever asked first.
+
+        So each turn's ledger is that of turns taken one after the other. Turns are settled in
+        their order, each when its calls are over.
+        """
+        for digest in turn.used:
+            with self._flights.lock:
+                payer = self._payers.pop(digest, turn)
+                reply = self._used.get(digest)
+            if payer is not turn and reply is not None:
+                move = entry_of(reply) - Entry(cached=1)
+                turn.ledger.corrected(turn.role, turn.model, move)
+                payer.ledger.corrected(payer.role, payer.model, Entry() - move)
+
+    # ---- work in other processes --------------------------------------------------------------
+
+    def packed(self, examples: Iterable[str]) -> tuple[int, list[Luggage]]:
+        """The number of an evaluation that begins, and what each example (its key) takes along.
+
+        `own` is what an earlier sitting had for it in this evaluation, `known` what it used before.
+        """
+        number, self._evaluations = self._evaluations, self._evaluations + 1
+        return number, [
+            Luggage(
+                {**self._here, **self._abroad.get((number, i), {})},
+                dict(self._of_example.get(key, {})),
+            )
+            for i, key in enumerate(examples)
+        ]
+
+    def unpacked(self, homes: Mapping[Place, Luggage], model: str) -> None:
+        """Keep what examples brought home from `model`, in one write. Raises `RepliesError`."""
+        lines: list[Mapping[str, Any]] = []
+        for place, luggage in homes.items():
+            had = self._abroad.get(place, {})
+            for digest, reply in luggage.own.items():
+                if digest not in self._here and digest not in had:
+                    where = {"lm": model, "of": place}
+                    lines.append({"digest": digest, **where, **_to_json(reply)})
+        self._write(lines)
+        with self._flights.lock:
+            for luggage in homes.values():
+                self._use(luggage.own)
+
+    def learnt(self, key: str, luggage: Luggage) -> None:
+        """From now on an example (its key) takes these along.
+
+        Apart from `unpacked`, as of several evaluations under way the first is to learn first.
+        """
+        self._of_example.setdefault(key, {}).update(luggage.own)
+
+    def luggage(self) -> Luggage:
+        """What was used here for the first time, to be brought home."""
+        return Luggage(own=dict(self._first))
+
+
+@dataclass(eq=False)
+class Turn:
+    """What one of several trials under way asked, and the ledger it is booked in."""
+
+    ledger: Ledger
+    role: str
+    model: str
+    used: dict[str, None] = field(default_factory=dict)  # digests, in order
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without what was used: another process settles nothing."""
+        return {"ledger": self.ledger, "role": self.role, "model": self.model, "used": {}}
+
+
+@dataclass(frozen=True)
+class Once:
+    """An LM that asks `lm` once for equal requests of a run; `turn` is whose they are."""
+
+    lm: LM
+    replies: Replies
+    turn: Turn | None = None
+
+    @property
+    def model(self) -> str:
+        """The wrapped LM's model."""
+        return self.lm.model
+
+    @property
+    def identity(self) -> str:
+        """The wrapped LM's identity: remembering changes no reply."""
+        return self.lm.identity
+
+    def __call__(self, request: Request, /) -> Completion:
+        """The run's reply to `request`. Raises as the LM does, and `RepliesError`."""
+        return self.replies.answer(self.lm, request, self.turn)
+
+
+class _Committer:
+    """Group commit: one thread writes and syncs for all that wait."""
+
+    def __init__(self, file: LineFile) -> None:
+        self._file = file
+        self._turn = threading.Condition()
+        self._waiting: list[Mapping[str, Any]] = []
+        self._taken = self._done = 0  # lines, counted as they come and as they are on disk
+        self._writing = False
+        self._broken: str | None = None
+
+    def commit(self, lines: list[Mapping[str, Any]]) -> None:
+        """Return when `lines` are on disk. Raises `RepliesError`, from the first failure on."""
+        with self._turn:
+            self._waiting += lines
+            mine = self._taken = self._taken + len(lines)
+            while self._writing and self._done < mine:
+                self._turn.wait()
+            if self._done >= mine:
+                return
+            self.check()
+            self._writing = True
+            batch, upto, self._waiting = self._waiting, self._taken, []
+        failure: str | None = "the run was interrupted"
+        try:
+            self._file.append(batch)
+            failure = None
+        except WriteError as error:
+            failure = str(error)
+            raise RepliesError(failure) from error
+        finally:
+            with self._turn:
+                self._writing = False
+                self._broken = failure
+                self._done = upto if failure is None else self._done
+                self._turn.notify_all()
+
+    def check(self) -> None:
+        """Raise `RepliesError` if lines cannot be kept any more."""
+        if self._broken is not None:
+            raise RepliesError(self._broken)
+
+    def close(self) -> None:
+        """Wait for a write under way, and close."""
+        with self._turn:
+            self._turn.wait_for(lambda: not self._writing, 5)
+            self._broken = "the run has ended"
+            self._file.close()
+
+
+def _to_json(reply: Reply) -> dict[str, Any]:
+    body: dict[str, Any]
+    if isinstance(reply, LMError):
+        body = {"error": type(reply).__name__, "text": str(reply)}
+    else:
+        body = {"texts": reply.texts, "model": reply.model}
+        body |= {"finish_reason": reply.finish_reason, "cached": reply.cached}
+    usage = (reply.usage.prompt_tokens, reply.usage.completion_tokens)
+    return {**body, "usage": usage, "retries": reply.retries}
+
+
+def _from_json(body: Mapping[str, Any]) -> Reply:
+    """A reply as `_to_json` writes it; `KeyError`, `TypeError` or `ValueError` for any other."""
+    usage, retries = read_usage(body["usage"]), _a(int, body["retries"])
+    if retries < 0:
+        raise ValueError(f"retries: {retries}")
+    if "error" in body:
+        error = _kind(_a(str, body["error"]))(_a(str, body["text"]))
+        error.usage, error.retries = usage, retries
+        return error
+    return Completion(
+        texts=read_texts(body["texts"]),
+        usage=usage,
+        model=_a(str, body["model"]),
+        finish_reason=_a(str, body["finish_reason"]),
+        cached=_a(bool, body["cached"]),
+        retries=retries,
+    )
+
+
+def _kind(name: str) -> type[LMError]:
+    """The kind of error with that name: one of `base.py`, or a stand-in for a user's own."""
+    found = getattr(base, name, None)
+    if isinstance(found, type) and issubclass(found, LMError):
+        return found
+    if not name.isidentifier():
+        raise ValueError(f"{name[:80]!r} names no error")
+    return type(name, (LMError,), {})

@@ -1,0 +1,186 @@
+"""The last metre of a call: one HTTP/1.1 exchange on a kept connection, within one deadline.
+
+It stands under the `openai` client in place of the transport of its HTTP package, which leaves two
+things to be wished for:
+
+- *A bound.* There a time-out counts the seconds without a byte, so that a server that sends one
+  every few seconds holds a call for ever. Here a try as a whole must end by its deadline.
+- *Many threads.* There every request locks a pool and looks through all of its connections, and a
+  thread hands over the interpreter several times a request. Here an idle connection is popped off
+  a stack, the request leaves in one piece, and the reply is read by the standard library:
+  `experiments/throughput.md` has what that is worth.
+
+Only what a call for a completion needs is here: no HTTP/2, no proxies, no streams (`clients.py`
+keeps the package's own transport where a proxy is set). Import it only where `openai` is wanted.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import io
+import select
+import socket
+import ssl
+import time
+from collections import deque
+from http.client import HTTPException, HTTPResponse, IncompleteRead
+from typing import Any
+
+import openai
+
+# httpx, or httpx2 from openai 3 on: whichever lies under this client
+http: Any = importlib.import_module(type(openai.DEFAULT_CONNECTION_LIMITS).__module__.split(".")[0])
+
+_KEPT = 30.0  # seconds that an idle connection is trusted; servers hang up on them before long
+
+
+class Damaged(http.RemoteProtocolError):  # type: ignore[misc]
+    """A reply that is no chat completion; the client retries it as it does a broken connection."""
+
+
+@functools.cache
+def tls() -> ssl.SSLContext:
+    """What certificates are checked against. 60 ms to make: once, not for each client."""
+    made: ssl.SSLContext = http.create_ssl_context()
+    return made
+
+
+class Transport(http.BaseTransport):  # type: ignore[misc]
+    """Sends requests, on as many connections as are in flight at once.
+
+    A request's own time-outs are kept: "connect" to get a connection, and "read" for all of the
+    exchange, from here to the last byte. Raises the HTTP package's own errors, by which the client
+    knows what it may retry.
+    """
+
+    def __init__(self) -> None:
+        self._idle: deque[_Connection] = deque()  # appending and popping are atomic
+        self._closed = False
+
+    def handle_request(self, request: Any) -> Any:
+        """The response to `request`, its body read."""
+        limits = request.extensions["timeout"]
+        deadline = time.monotonic() + limits["read"]
+        sent = _head(request) + request.read()
+        connection = self._connection(request.url, limits["connect"])
+        try:
+            response, body = connection.exchange(request.method, sent, deadline)
+        except TimeoutError as error:
+            connection.close()
+            raise http.ReadTimeout(f"no whole reply within {limits['read']:g} s") from error
+        except IncompleteRead as error:
+            connection.close()
+            raise http.RemoteProtocolError("the reply was cut off") from error
+        except (OSError, HTTPException) as error:
+            connection.close()
+            raise http.ReadError(str(error) or type(error).__name__) from error
+        except BaseException:  # interrupted half-way: nobody may go on with this connection
+            connection.close()
+            raise
+        if response.will_close or self._closed:
+            connection.close()
+        else:
+            self._idle.append(connection)
+        # bytes, as they came: the package would take text for ASCII
+        headers = [(k.encode("latin-1"), v.encode("latin-1")) for k, v in response.getheaders()]
+        return http.Response(response.status, headers=headers, content=body)
+
+    def close(self) -> None:
+        """Close every connection, those in use when they come back."""
+        self._closed = True
+        while self._idle:
+            self._idle.pop().close()
+
+    def _connection(self, url: Any, timeout: float) -> _Connection:
+        """The connection used last, whose server is the likeliest to have kept it; or a new one."""
+        origin = (url.scheme, url.raw_host.decode("ascii"), url.port)
+        while True:
+            try:
+                connection = self._idle.pop()
+            except IndexError:
+                break
+            if connection.origin == origin and connection.is_alive():
+                return connection
+            connection.close()
+        try:
+            return _Connection(origin, timeout)
+        except TimeoutError as error:
+            raise http.ConnectTimeout("no connection in time") from error
+        except OSError as error:
+            raise http.ConnectError(str(error)) from error
+
+
+class _Connection:
+    """An open socket to one server."""
+
+    def __init__(self, origin: tuple[str, str, int | None], timeout: float) -> None:
+        scheme, host, port = self.origin = origin
+        address = (host, port or (443 if scheme == "https" else 80))
+        self._socket = socket.create_connection(address, timeout)
+        try:
+            self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            if scheme == "https":
+                self._socket = tls().wrap_socket(self._socket, server_hostname=host)
+        except BaseException:
+            self._socket.close()
+            raise
+        self._used = time.monotonic()
+
+    def exchange(self, method: str, sent: bytes, deadline: float) -> tuple[HTTPResponse, bytes]:
+        """Send a request; its response and body. Raises `TimeoutError` past the deadline."""
+        self._socket.settimeout(_left(deadline))
+        self._socket.sendall(sent)
+        source: Any = _Reading(self._socket, deadline)
+        response = HTTPResponse(source, method=method)
+        try:
+            response.begin()
+            body = response.read()
+        finally:
+            response.close()
+        self._used = time.monotonic()
+        return response, body
+
+    def is_alive(self) -> bool:
+        """Not left too long, nor hung up on: an idle connection has nothing to be read."""
+        if time.monotonic() - self._used > _KEPT:
+            return False
+        poll = select.poll()
+        poll.register(self._socket, select.POLLIN)
+        return not poll.poll(0)
+
+    def close(self) -> None:
+        self._socket.close()
+
+
+class _Reading(io.RawIOBase):
+    """What arrives on a socket before the deadline, in the form that `HTTPResponse` reads."""
+
+    def __init__(self, source: socket.socket, deadline: float) -> None:
+        self._source, self._deadline = source, deadline
+
+    def makefile(self, mode: str) -> io.BufferedReader:
+        return io.BufferedReader(self, 2**16)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        self._source.settimeout(_left(self._deadline))
+        return self._source.recv_into(buffer)
+
+
+def _left(deadline: float) -> float:
+    left = deadline - time.monotonic()
+    if left <= 0:
+        raise TimeoutError("the deadline has passed")
+    return left
+
+
+def _head(request: Any) -> bytes:
+    """The request line and headers. No value can hold a line break: the client's are its own."""
+    lines = [b"%s: %s" % (name, value) for name, value in request.headers.raw]
+    if any(b"\r" in line or b"\n" in line for line in lines):
+        raise http.LocalProtocolError("a header holds a line break")
+    first = b"%s %s HTTP/1.1" % (request.method.encode("ascii"), request.url.raw_path)
+    return b"\r\n".join([first, *lines, b"", b""])

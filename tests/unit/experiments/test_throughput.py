@@ -1,0 +1,42 @@
+"""`experiments/throughput.py`: each arm gets the endpoint's reply, and its figures are rates."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[3] / "experiments"))
+
+import throughput
+from loopback import endpoint
+
+from mipro.lm.openai import close_clients
+
+
+@pytest.mark.parametrize(
+    "name", [n for n, (_, needed) in throughput.ARMS.items() if needed is None]
+)
+def test_an_arm_makes_all_its_calls_at_the_latency_asked_for(name):
+    with endpoint(0.05) as url, ExitStack() as stack:
+        arm = throughput.ARMS[name][0](url, stack)
+        arm(4, 4)  # connects
+        cpu, rate = throughput.measured(arm, 12, 4)
+        close_clients()
+    assert cpu > 0
+    assert 0 < rate <= 4 / 0.05
+
+
+def test_what_others_are_measured_on_is_what_we_send():
+    sent = throughput.body(0)["messages"]
+    assert [m["role"] for m in sent] == ["system", "user"]
+    assert throughput.question(0) in sent[-1]["content"]
+
+
+@pytest.mark.skipif(importlib.util.find_spec("aiohttp") is None, reason="aiohttp is not installed")
+def test_aiohttp_takes_part_where_it_is_installed():
+    with endpoint(0.05) as url, ExitStack() as stack:
+        throughput.measured(throughput.bare_aiohttp(url, stack), 8, 4)
