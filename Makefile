@@ -6,7 +6,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
-.PHONY: demo test check statistical clean
+.PHONY: demo test check statistical faults cluster kill clean
 
 demo: $(READY)          ## run the main job: two programs on the embedded LM
 	$(BIN)/mipro demo
@@ -21,6 +21,15 @@ check: $(READY)         ## format, lint, types
 
 statistical: $(READY)   ## the longer tier: distributions, regret, orderings over seeds
 	$(BIN)/python -m pytest -m statistical
+
+faults: $(READY)        ## whole runs on endpoints with every fault, one by one and together
+	$(BIN)/python -m pytest -m faults
+
+cluster: $(READY)       ## evaluation and runs on Dask's scheduler, on this machine
+	$(BIN)/python -m pytest -m cluster
+
+kill: $(READY)          ## kill -9 at 200 points of a run, each resumed to the same end (minutes)
+	$(BIN)/python -m pytest -m kill -s
 
 $(READY): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

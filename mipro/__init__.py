@@ -16,14 +16,18 @@ if TYPE_CHECKING:
     from mipro.errors import MiproError
     from mipro.evaluation import Evaluation, Outcome, evaluate
     from mipro.lm.base import LM, Completion, LMError, Message, Request, Usage
+    from mipro.lm.budget import Budget, BudgetExceeded
     from mipro.lm.cache import Cached
     from mipro.lm.meter import Ledger, Metered, Price
     from mipro.lm.openai import OpenAILM
     from mipro.lm.serve import Server
     from mipro.lm.simulated import SimulatedLM
     from mipro.metrics import Metric, metric
+    from mipro.optimizers.estimate import estimate
+    from mipro.optimizers.forecast import Forecast
     from mipro.optimizers.optimize import optimize
     from mipro.optimizers.result import Comparison, Result
+    from mipro.optimizers.resume import resume
     from mipro.programs.adapter import ChatAdapter, JSONAdapter
     from mipro.programs.module import ChainOfThought, Predict
     from mipro.programs.program import Program
@@ -40,13 +44,17 @@ _HOMES = {
     "mipro.errors": ("MiproError",),
     "mipro.evaluation": ("Evaluation", "Outcome", "evaluate"),
     "mipro.lm.base": ("LM", "Completion", "LMError", "Message", "Request", "Usage"),
+    "mipro.lm.budget": ("Budget", "BudgetExceeded"),
     "mipro.lm.cache": ("Cached",),
     "mipro.lm.meter": ("Ledger", "Metered", "Price"),
     "mipro.lm.openai": ("OpenAILM",),
     "mipro.lm.serve": ("Server",),
     "mipro.lm.simulated": ("SimulatedLM",),
     "mipro.metrics": ("Metric", "metric"),
+    "mipro.optimizers.estimate": ("estimate",),
+    "mipro.optimizers.forecast": ("Forecast",),
     "mipro.optimizers.optimize": ("optimize",),
+    "mipro.optimizers.resume": ("resume",),
     "mipro.programs.adapter": ("ChatAdapter", "JSONAdapter"),
     "mipro.programs.module": ("ChainOfThought", "Predict"),
     "mipro.programs.program": ("Program",),
@@ -62,6 +70,8 @@ _ROOMS = ("data", "errors", "lm", "metrics", "programs", "proposers", "stats", "
 __all__ = [
     "LM",
     "Bootstrap",
+    "Budget",
+    "BudgetExceeded",
     "Cached",
     "ChainOfThought",
     "ChatAdapter",
@@ -70,6 +80,7 @@ __all__ = [
     "Demo",
     "Evaluation",
     "Example",
+    "Forecast",
     "Input",
     "JSONAdapter",
     "LMError",
@@ -98,6 +109,7 @@ __all__ = [
     "bootstrap",
     "data",
     "errors",
+    "estimate",
     "evaluate",
     "interval",
     "lm",
@@ -109,6 +121,7 @@ __all__ = [
     "paired_test",
     "programs",
     "proposers",
+    "resume",
     "split",
     "stats",
     "tpe",

@@ -1,11 +1,13 @@
-"""The `mipro` command: demo, optimize, eval, serve."""
+"""The `mipro` command: demo, optimize, resume, estimate, eval, serve."""
 
 from __future__ import annotations
 
 import itertools
+import signal
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Annotated, TypeVar
@@ -17,6 +19,7 @@ from rich.text import Text
 from mipro.config import RunConfig, load_config
 from mipro.data import Example
 from mipro.errors import ConfigError, MiproError
+from mipro.optimizers.recorder import Sitting
 
 Result = TypeVar("Result")
 
@@ -31,15 +34,18 @@ def _place(asked: Path | None, stem: str) -> Path:
 
 
 def _kept(place: Path, run: Callable[[], Result]) -> Result:
-    """Run; if it ends early, say where the run up to there is kept."""
+    """Run; if it ends early, say where the run up to there is kept, and how to go on with it."""
+    kept = f"the run up to here is kept in {place}; go on with it: mipro resume {place}"
     try:
         return run()
     except KeyboardInterrupt:
-        err.print(Text(f"interrupted; the run up to here is kept in {place}"))
+        err.print(Text(f"interrupted; {kept}"), soft_wrap=True)
         raise typer.Exit(INTERRUPTED) from None
+    except ConfigError:  # nothing was run
+        raise
     except MiproError:
-        if (place / "journal.jsonl").is_file():
-            err.print(Text(f"the run up to here is kept in {place}"))
+        if any(path.is_file() for path in (*place.glob(JOURNAL), *place.glob(f"*/{JOURNAL}"))):
+            err.print(Text(kept), soft_wrap=True)
         raise
 
 
@@ -52,6 +58,7 @@ app = typer.Typer(
 console = Console()
 err = Console(stderr=True)
 INTERRUPTED = 130
+JOURNAL = "journal.jsonl"
 
 Method = Annotated[str, typer.Option(help="The optimizer.")]
 Seed = Annotated[int, typer.Option(min=0, help="The root of all randomness.")]
@@ -90,12 +97,18 @@ def demo(
 
     Exits with 1 if a program was not shown to be better on its test set (p < 0.05).
     """
-    from mipro.optimizers.optimize import optimize
+    origin = {"demo": {"world": world, "method": method, "trials": trials, "seed": seed}}
+    _demo(Sitting(_place(run_dir, "demo-"), origin=origin), world, method, trials, seed)
+
+
+def _demo(sitting: Sitting, world: str, method: str, trials: int, seed: int) -> None:
+    """The worlds one by one, each in a directory of its own; those that have one go on with it."""
+    from mipro.optimizers.optimize import sit
     from mipro.optimizers.task import Options
     from mipro.terminal import SIMULATED, Progressing, show_result
     from mipro.worlds import load_world
 
-    place = _place(run_dir, "demo-")
+    place = Path(sitting.run_dir or ".")
     worlds = [load_world(name.strip(), seed) for name in world.split(",")]
     console.print(Text(SIMULATED, style="italic"))
     unproven = []
@@ -103,8 +116,11 @@ def demo(
         console.rule(f"{it.name}: modules {', '.join(it.program.modules())}")
         options = Options(trials=trials, seed=seed)
         with Progressing(console, options, len(it.val)) as progress:
+            here = place / it.name
+            begun = sitting.resume and (here / JOURNAL).is_file()
             run = partial(
-                optimize,
+                sit,
+                replace(sitting, run_dir=here, resume=begun),
                 it.program,
                 it.train,
                 it.metric,
@@ -114,10 +130,9 @@ def demo(
                 method=method,
                 trials=trials,
                 seed=seed,
-                run_dir=place / it.name,
                 on_event=progress,
             )
-            result = _kept(place / it.name, run)
+            result = _kept(place, run)
         show_result(console, result, simulated=True)
         test = result.test
         if test is None or test.paired.p_value >= 0.05 or test.paired.difference <= 0:
@@ -130,17 +145,50 @@ def demo(
 @app.command()
 def optimize(config: ConfigFile, run_dir: RunDir = None) -> None:
     """Run the optimizer that CONFIG describes."""
+    loaded = load_config(config)
+    origin = {"config": str(config.resolve())}
+    _optimize(Sitting(_place(run_dir or loaded.run_dir, ""), origin=origin), loaded)
+
+
+@app.command()
+def resume(
+    run: Annotated[Path, typer.Argument(help="The directory of a run that stopped early.")],
+    even_if_changed: Annotated[
+        bool,
+        typer.Option(
+            "--even-if-changed",
+            help="Go on though code, data or settings are others now: from the start, the same "
+            "requests not asked twice.",
+        ),
+    ] = False,
+) -> None:
+    """Go on with a run that `optimize` or `demo` began, to the end it would have come to.
+
+    A run that has ended shows its result again, without a call.
+    """
+    from mipro.optimizers.resume import found_origin
+
+    origin = found_origin(run)
+    sitting = Sitting(run, resume=True, even_if_changed=even_if_changed, origin=origin)
+    if "demo" in origin:
+        if (run / JOURNAL).is_file():  # one world of a demo: go on with all of it
+            sitting = replace(sitting, run_dir=run.resolve().parent)
+        _demo(sitting, **origin["demo"])
+    else:
+        _optimize(sitting, load_config(origin["config"]))
+
+
+def _optimize(sitting: Sitting, loaded: RunConfig) -> None:
     from mipro.bootstrapping import Teacher
-    from mipro.optimizers.optimize import optimize as optimized
+    from mipro.optimizers.optimize import sit
     from mipro.optimizers.task import Options
     from mipro.terminal import Progressing, show_result
 
-    loaded = load_config(config)
-    place = _place(run_dir or loaded.run_dir, "")
     options = Options.of(loaded.settings)
     with Progressing(console, options, len(loaded.val)) as progress:
         run = partial(
-            optimized,
+            sit,
+            sitting,
             loaded.program,
             loaded.train,
             loaded.metric,
@@ -152,12 +200,48 @@ def optimize(config: ConfigFile, run_dir: RunDir = None) -> None:
             teacher=Teacher(lm=loaded.teacher_lm),
             adapter=loaded.adapter,
             prices=loaded.prices,
-            run_dir=place,
+            budget=loaded.budget,
             on_event=progress,
             **loaded.settings,
         )
-        result = _kept(place, run)
+        result = _kept(Path(sitting.run_dir or "."), run)
     show_result(console, result, simulated=loaded.lm.model == "simulated")
+
+
+@app.command()
+def estimate(
+    config: ConfigFile,
+    probe: Annotated[
+        int, typer.Option(min=0, help="Run so many examples to know better (paid calls).")
+    ] = 0,
+) -> None:
+    """Forecast what optimizing by CONFIG takes: calls, tokens and cost. Without --probe no call.
+
+    Exits with 1 if CONFIG's budget is too small for one sensible step.
+    """
+    from mipro.bootstrapping import Teacher
+    from mipro.optimizers.estimate import estimate as estimated
+    from mipro.terminal import show_forecast
+
+    loaded = load_config(config)
+    expected = estimated(
+        loaded.program,
+        loaded.train,
+        loaded.metric,
+        lm=loaded.lm,
+        val=loaded.val,
+        test=loaded.test or None,
+        method=loaded.method,
+        prompt_lm=loaded.prompt_lm,
+        teacher=Teacher(lm=loaded.teacher_lm),
+        adapter=loaded.adapter,
+        prices=loaded.prices,
+        probe=probe,
+        **loaded.settings,
+    )
+    show_forecast(console, expected.to_json())
+    if loaded.budget is not None:
+        expected.check(loaded.budget)
 
 
 @app.command("eval")
@@ -172,7 +256,7 @@ def evaluate(
     from mipro.evaluation import evaluate as score
     from mipro.lm.meter import Ledger, Metered
     from mipro.optimizers.task import Options
-    from mipro.terminal import SIMULATED
+    from mipro.terminal import SIMULATED, plain
 
     loaded = load_config(config)
     ledger = Ledger(loaded.prices)
@@ -195,7 +279,7 @@ def evaluate(
         )
     )
     for outcome in result.failures[:5]:
-        console.print(Text(f"  example {outcome.index} failed: {outcome.error}"))
+        console.print(Text(plain(f"  example {outcome.index} failed: {outcome.error}")))
     if loaded.lm.model == "simulated":
         console.print(Text(SIMULATED, style="italic"))
 
@@ -234,15 +318,25 @@ def serve(
 
 
 def main() -> None:
-    """Run the command; an error of ours is one line on standard error and exit code 1."""
+    """Run the command; an error of ours is one line on standard error and exit code 1.
+
+    SIGTERM ends it as Ctrl-C does: in order, with exit code 130.
+    """
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         app()
     except MiproError as error:
-        err.print(Text(f"error: {error}", style="red"), soft_wrap=True)
+        from mipro.terminal import plain
+
+        err.print(Text(plain(f"error: {error}"), style="red"), soft_wrap=True)
         sys.exit(1)
     except KeyboardInterrupt:
         err.print("interrupted")
         sys.exit(INTERRUPTED)
+    finally:
+        # where an interrupt came through code run from a text (scipy has some, at its import), the
+        # interpreter would end by the signal, whatever the exit code: the next text undoes that
+        exec("")
 
 
 if __name__ == "__main__":

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import Any
 
@@ -18,8 +19,19 @@ from mipro.optimizers.result import Result
 from mipro.optimizers.task import Options
 from mipro.programs.prompt import Demo, Prompt
 from mipro.programs.signature import Field, Signature
+from mipro.tpe import Effect, Importance
 
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")  # but for tab and newline
 SIMULATED = "The language model is simulated: so is every score."
+
+
+def plain(text: str) -> str:
+    """Text from data or a model, fit for a screen.
+
+    What would move the cursor or change colours, and half a surrogate pair, which no screen can be
+    sent, are spelled out.
+    """
+    return _CONTROL.sub(lambda found: repr(found.group())[1:-1], text)
 
 
 class Progressing:
@@ -68,6 +80,10 @@ class Progressing:
             start = f"; the first {event['startup']} trials are spread over it, then TPE chooses"
             size = f"search space: {grown}{event['size']:,} configurations"
             self._say(size if grown else size + start)
+        elif kind == "forecast":
+            self._forecast(event)
+        elif kind == "stopped":
+            self._say(f"the budget is spent ({event['limit']}): ending in order")
         elif kind == "note":
             self._say(f"note: {event['text']}")
         elif kind == "proposal":
@@ -89,11 +105,18 @@ class Progressing:
         if better and not self.console.is_terminal:
             self._say(f"{what}: {now}")
 
+    def _forecast(self, event: Event) -> None:
+        if event["after"] == "start":
+            show_forecast(self.bar.console, event)
+            return
+        calls, tokens = (_range(_measure(event["total"], m), m) for m in ("calls", "tokens"))
+        self._say(f"forecast, made again after bootstrapping: {calls} calls, {tokens} tokens")
+
     def _now(self, what: str, now: str) -> None:
         self.bar.update(self.task, description=what, now=now, completed=self.done)
 
     def _say(self, text: str) -> None:
-        self.bar.console.print(Text(text))
+        self.bar.console.print(Text(plain(text)))
 
 
 def _clock(seconds: float) -> str:
@@ -106,17 +129,46 @@ def show_result(console: Console, result: Result, *, simulated: bool) -> None:
     """The table of scores and spending, then the prompts, tuned against original."""
     console.print(_scores(result))
     console.print(_spending(result.usage, result.seconds))
+    if result.forecast is not None:
+        known = (result.reforecast or result.forecast).to_json()
+        again = ", made again after bootstrapping" if result.reforecast else ""
+        console.print(_forecast(known, result.phases, again))
+    if result.stopped is not None:
+        console.print(Text(f"Stopped by the budget ({result.stopped}): the best so far."))
     for name, prompt in result.candidate.items():
         console.print(_prompt(name, result.original[name], prompt, result.signatures[name]))
-    if result.importances:
-        shares = ", ".join(f"{name} {share:.0%}" for name, share in result.importances.items())
-        console.print(Text(f"Main effects seen in these trials (shares overlap): {shares}"))
+    for line in _importances(result.importances):
+        console.print(Text(line))
     for note in result.notes:
-        console.print(Text(f"note: {note}"))
+        console.print(Text(plain(f"note: {note}")))
     if simulated:
         console.print(Text(SIMULATED, style="italic"))
     if result.run_dir is not None:
         console.print(Text(f"The run is kept in {result.run_dir}"))
+
+
+def _importances(found: Importance) -> list[str]:
+    """Slots, most important first, and pairs worth a word; nothing if nothing is known."""
+    if found.spread is None:
+        return []
+    slots = sorted(found.main.items(), key=lambda item: -item[1].value)
+    pairs = sorted(found.pairs.items(), key=lambda item: -item[1].value)
+    low, high = found.spread.low, found.spread.high
+    lines = [
+        "Shares of the variance of true scores over all candidates (95% intervals);",
+        f"their standard deviation is {found.spread.value:.3f} ({low:.3f} to {high:.3f}):",
+    ]
+    lines += [f"  {name} {_share(effect)}" for name, effect in slots]
+    lines += [
+        f"  {a} together with {b}, beyond the two: {_share(effect)}"
+        for (a, b), effect in pairs[:3]
+        if effect.value >= 0.05
+    ]
+    return lines
+
+
+def _share(effect: Effect) -> str:
+    return f"{effect.value:.0%} ({effect.low:.0%} to {effect.high:.0%})"
 
 
 def _scores(result: Result) -> Table:
@@ -160,16 +212,83 @@ def _spending(usage: Mapping[str, Mapping[str, Any]], seconds: float) -> Table:
     return table
 
 
+def show_forecast(console: Console, forecast: Mapping[str, Any]) -> None:
+    """A forecast, as `Forecast.to_json` and the journal's event have it."""
+    console.print(_forecast(forecast, None))
+    if "cost_usd" not in forecast["total"]:
+        console.print(Text("No cost is given: a model has no price ([prices] in the config)."))
+
+
+def _forecast(
+    forecast: Mapping[str, Any], actual: Mapping[str, Mapping[str, Any]] | None, again: str = ""
+) -> Table:
+    """Calls, tokens and cost by phase: expected (low to high), and what they were."""
+    probed = forecast["probed"]
+    known = f"{probed} examples probed" if probed else "nothing probed: replies are assumed"
+    table = Table(title=f"forecast{again} ({known})", title_justify="left")
+    shown = ["calls", "tokens"] + ["US$"] * ("cost_usd" in forecast["total"])
+    for column in [
+        "phase",
+        *(c for name in shown for c in ([name, "actual"] if actual else [name])),
+    ]:
+        table.add_column(column, justify="left" if column == "phase" else "right")
+    total = {"total": _sum(actual.values())} if actual else {}
+    for phase, expected in {**forecast["phases"], "total": forecast["total"]}.items():
+        spent = {**(actual or {}), **total}.get(phase, {})
+        cells = []
+        for name in shown:
+            cells.append(_range(_measure(expected, name), name))
+            if actual:
+                cells.append(_amount(_measure(spent, name), name))
+        table.add_row(phase, *cells)
+    return table
+
+
+def _sum(entries: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    sums: dict[str, Any] = {}
+    for entry in entries:
+        for key, value in entry.items():
+            sums[key] = sums.get(key, 0) + value
+    return sums
+
+
+def _measure(entry: Mapping[str, Any], name: str) -> Any:
+    """Of an entry of the ledger a number, of a phase of a forecast a range of three."""
+    if name == "US$":
+        return entry.get("cost_usd")
+    if name == "calls":
+        return entry.get("calls", 0)
+    prompt, completion = entry.get("prompt_tokens", 0), entry.get("completion_tokens", 0)
+    if isinstance(prompt, list):
+        return [p + c for p, c in zip(prompt, completion, strict=True)]
+    return prompt + completion
+
+
+def _range(values: Any, name: str) -> str:
+    if values is None:
+        return "not priced"
+    low, expected, high = (_amount(value, name) for value in values)
+    return expected if low == expected == high else f"{expected} ({low} to {high})"
+
+
+def _amount(value: Any, name: str) -> str:
+    if value is None:
+        return "–"
+    if name == "US$":
+        return f"{value:.4f}" if value < 1 else f"{value:.2f}"
+    return f"{value / 1e6:.2f}M" if value >= 1e6 else f"{value:,.0f}"
+
+
 def _prompt(name: str, original: Prompt, tuned: Prompt, signature: Signature) -> Panel:
     text = Text()
     if tuned.instruction == original.instruction:
         text.append("instruction, unchanged: ", style="bold")
-        text.append(original.instruction)
+        text.append(plain(original.instruction))
     else:
         text.append("original: ", style="bold")
-        text.append(f"{original.instruction}\n")
+        text.append(plain(f"{original.instruction}\n"))
         text.append("tuned:    ", style="bold")
-        text.append(tuned.instruction)
+        text.append(plain(tuned.instruction))
     for number, demo in enumerate(tuned.demos, 1):
         origin = "bootstrapped" if demo.bootstrapped else "labelled"
         text.append(f"\ndemo {number}, {origin}: ", style="bold")
@@ -186,5 +305,5 @@ def _shown(demo: Demo, fields: Sequence[Field], most: int) -> str:
 
 
 def _short(text: str, most: int) -> str:
-    folded = " ".join(text.split())
+    folded = plain(" ".join(text.split()))
     return folded if len(folded) <= most else f"{folded[:most]}…"

@@ -7,6 +7,10 @@
 
 Ours against the paper: a score is told with the examples behind it; step 2 may keep half of its
 proposals for later (`Options.proposal_waves`); a space that is used up ends the search.
+
+With trials in flight, two steps wait until all that is out is told: the second wave of proposals,
+which wants the credit of the first, and the last full evaluation. One after every S trials is of
+the leader among those told by then, and goes out as any trial does.
 """
 
 from __future__ import annotations
@@ -34,7 +38,9 @@ class Mipro:
         originals = {module: (prompt.instruction,) for module, prompt in prompts.items()}
         self.slots = Slots(originals, sets, self.tune_instructions, self.tune_demos)
         self.trials: list[Trial] = []
+        self.out: list[Step] = []  # asked for and not told, in order
         self.asked = 0  # minibatch trials so far
+        self.considered = 0  # full evaluations that were due so far
         self.withheld = 0  # proposals a module kept for the second wave
         if self.tune_instructions:
             self._propose_first(sets)
@@ -48,21 +54,33 @@ class Mipro:
         self._report_space()
 
     def propose(self) -> Step | None:
-        """The next minibatch trial, or a full evaluation where one is due; None at the end."""
-        if self.withheld and (self.sampler.exhausted or self.asked >= self.options.trials // 3):
+        """The next trial, in full where that is due; None: not yet, or at the end."""
+        if self.withheld and (self._all_asked() or self.asked >= self.options.trials // 3):
+            if self.out:
+                return None
             self._propose_further()
-        if self._full_due() and (leader := self._best_not_full()) is not None:
+        ending = self.asked == self.options.trials or self._all_asked()
+        if ending and self.out:
+            return None
+        if self._full_due() and (leader := self._leader()) is not None:
             return self._step(leader, "full")
-        if self.asked == self.options.trials or self._used_up():
+        if ending:
             return None
         self.asked += 1
-        return self._step(self.sampler.ask(), "minibatch")
+        return self._step(self.sampler.ask([step.config for step in self.out]), "minibatch")
 
     def update(self, trial: Trial) -> None:
         """Tell the sampler the score, with the number of examples behind it."""
         config = trial.config or self.slots.original
         self.trials.append(trial)
+        del self.out[:1]  # trials are told in the order they were asked for
         self.sampler.tell(config, trial.score, trial.n)
+
+    def conclude(self) -> Step | None:
+        """The leader by the sampler's ranking, if it was not evaluated in full."""
+        self.out.clear()
+        leader = self._best_not_full()
+        return None if leader is None else self._step(leader, "full")
 
     def extract(self) -> Extracted:
         """The best of the trials on all of the validation set; the earlier of two equals."""
@@ -87,27 +105,41 @@ class Mipro:
     # --- step 3 --------------------------------------------------------------------------------
 
     def _step(self, config: Config, kind: Kind) -> Step:
-        return Step(config, self.slots.candidate(config), kind)
+        self.out.append(Step(config, self.slots.candidate(config), kind))
+        return self.out[-1]
 
     def _full_due(self) -> bool:
         """After every S minibatch trials and at the end: once each time.
 
         A space used up early leaves money over: it goes into further leaders.
         """
-        if self._used_up():
-            spent = sum(trial.kind == "full" for trial in self.trials[1:])
-            return spent < -(-self.options.trials // self.options.full_every)
-        at_end = self.asked == self.options.trials
-        regular = at_end or self.asked % self.options.full_every == 0
-        return self.trials[-1].kind == "minibatch" and regular
+        every, most = self.options.full_every, self.options.trials
+        if self._all_asked():
+            return sum(trial.kind == "full" for trial in self.trials[1:]) < -(-most // every)
+        at_end = self.asked == most and self.asked % every > 0
+        return self.considered < self.asked // every + at_end
 
-    def _used_up(self) -> bool:
-        return self.sampler.exhausted and not self.withheld
+    def _leader(self) -> Config | None:
+        """What a full evaluation that is due is to be of; one that finds none is left out.
+
+        With none told that is not known in full, and trials out, it stays due.
+        """
+        leader = self._best_not_full()
+        self.considered += leader is not None or not self.out
+        return leader
+
+    def _all_asked(self) -> bool:
+        """Whether each configuration was told or is out, and none are to come."""
+        space = self.slots.space
+        configs = [t.config or self.slots.original for t in self.trials]
+        configs += [step.config for step in self.out]
+        return len({space.key(config) for config in configs}) >= space.size()
 
     def _best_not_full(self) -> Config | None:
-        """The configuration with the best mean among those not yet evaluated in full."""
+        """The configuration with the best mean among those not evaluated in full, nor about to."""
         space, full = self.slots.space, len(self.task.val)
         known = {space.key(t.config or self.slots.original) for t in self.trials if t.n == full}
+        known |= {space.key(step.config) for step in self.out if step.kind == "full"}
         for best in self.sampler.ranking():
             if space.key(best.config) not in known:
                 return best.config

@@ -5,29 +5,34 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from mipro.bootstrapping import Teacher
+from mipro.bootstrapping import Bootstrap, Teacher
 from mipro.data import Example
 from mipro.data import split as split_data
 from mipro.errors import ConfigError, DataError, MetricError
 from mipro.evaluation import Evaluation, evaluate
 from mipro.journal import Listener
 from mipro.lm.base import LM
+from mipro.lm.budget import Budget, BudgetExceeded, Spending, budgeted
 from mipro.lm.meter import Ledger, Metered, Price
+from mipro.lm.replies import Once, Replies
 from mipro.metrics import Metric
+from mipro.optimizers.forecast import Forecast, forecast
 from mipro.optimizers.loop import run_loop
 from mipro.optimizers.mipro import Mipro
+from mipro.optimizers.probing import dry_probe, paid_probe
 from mipro.optimizers.random_search import RandomSearch
-from mipro.optimizers.recorder import Recorder
+from mipro.optimizers.recorder import Recorder, Sitting
 from mipro.optimizers.result import Comparison, Result
-from mipro.optimizers.task import Extracted, Options, Strategy, Task, Trial
+from mipro.optimizers.task import TEST, Extracted, Options, Strategy, Task, Trial
 from mipro.preflight import check_task
 from mipro.programs.adapter import Adapter
 from mipro.programs.program import Program
 from mipro.programs.prompt import Candidate
-from mipro.tpe import Observation, importance
+from mipro.tpe import Importance, Observation, importance
 
 METHODS: Mapping[str, Callable[[], Strategy]] = {
     "random_search": RandomSearch,
@@ -51,6 +56,7 @@ def optimize(
     adapter: Adapter | None = None,
     executor: Executor | None = None,
     prices: Mapping[str, Price] | None = None,
+    budget: Budget | None = None,
     run_dir: str | Path | None = None,
     on_event: Listener | None = None,
     **settings: Any,
@@ -61,38 +67,101 @@ def optimize(
     `train` by the seed), `test` is used only at the end. `settings` are those of `Options`: trials,
     minibatch, full_every, instructions, demo_sets, seed, threads, …. `prompt_lm` writes
     instructions and `teacher` demonstrations, both with `lm` unless told; `prices` is model →
-    price. `run_dir` will hold `config.json`, `journal.jsonl`, `result.json` and `candidate.json`.
+    price. `budget` limits calls, tokens, dollars or seconds: at a limit the run ends in order, with
+    the best so far and `Result.stopped` set; what the last full evaluation and the test take by
+    the forecast is kept back for them. A budget too small for one candidate is refused before the
+    first call, as is one in dollars without a price for every model. `run_dir` will hold
+    `config.json`, `journal.jsonl`, `replies.jsonl`, `result.json` and `candidate.json`; a run that
+    stopped early is gone on with by `mipro.resume`.
 
     Raises `ConfigError`, `DataError` and `MetricError` before the first call; later `LMError` of a
     systemic kind, and `RunError` when the run cannot go on, the journal already on disk.
     """
+    return sit(
+        Sitting(run_dir),
+        program,
+        train,
+        metric,
+        lm=lm,
+        val=val,
+        test=test,
+        method=method,
+        prompt_lm=prompt_lm,
+        teacher=teacher,
+        adapter=adapter,
+        executor=executor,
+        prices=prices,
+        budget=budget,
+        on_event=on_event,
+        **settings,
+    )
+
+
+def sit(
+    sitting: Sitting,
+    program: Program,
+    train: Sequence[Example],
+    metric: Metric | Callable[..., Any],
+    *,
+    lm: LM,
+    val: Sequence[Example] | None = None,
+    test: Sequence[Example] | None = None,
+    method: str = "mipro",
+    prompt_lm: LM | None = None,
+    teacher: Teacher | None = None,
+    adapter: Adapter | None = None,
+    executor: Executor | None = None,
+    prices: Mapping[str, Price] | None = None,
+    budget: Budget | None = None,
+    on_event: Listener | None = None,
+    **settings: Any,
+) -> Result:
+    """One sitting of a run, its first or a later one: what `optimize` and `resume` share."""
     options = Options.of(settings)
     for name, given in (("lm", lm), ("prompt_lm", prompt_lm)):
         if given is not None and not isinstance(given, LM):
             what = "mipro.OpenAILM(…), say, or a callable with `model` and `identity`"
             raise ConfigError(f"{name}={given!r} is no language model: {what}")
-    strategy = _strategy(method)
-    train, val = _parts(train, val, options.seed)
+    strategy = new_strategy(method)
+    train, val = train_and_val(train, val, options.seed)
     wrapped = Metric.of(metric)
     for name, part in (("train", train), ("val", val), ("test", test)):
         if part is not None:
-            _checked(name, program, part, wrapped)
-    ledger = Ledger(prices)
+            check_part(name, program, part, wrapped)
+    spending = None if budget is None else Spending(budget, prices)
+    ledger = Ledger(prices, spending=spending)
     recorder = Recorder(ledger, on_event)
+    replies = Replies()
+
+    def asked(asked_lm: LM | None, role: str) -> Metered:
+        """One ledger, one store of replies and one budget for all; a stored reply is free."""
+        base = lm if asked_lm is None else asked_lm
+        under = base if spending is None else budgeted(base, spending)
+        return Metered(Once(under, replies), ledger, role)
+
+    taught = teacher or Teacher()
     task = Task(
         program=program,
         train=train,
         val=val,
         metric=wrapped,
-        lm=Metered(lm, ledger, "task"),
-        prompt_lm=Metered(lm if prompt_lm is None else prompt_lm, ledger, "prompt"),
-        teacher=_metered(teacher or Teacher(), lm, ledger),
+        lm=asked(lm, "task"),
+        prompt_lm=asked(prompt_lm, "prompt"),
+        teacher=Teacher(taught.program, taught.candidate, asked(taught.lm, "teacher")),
         options=options,
         emit=recorder,
         adapter=adapter,
         executor=executor,
+        ledger=ledger,
     )
-    with recorder.into(run_dir):
+    if budget is not None:
+        lms = {"task": task.lm, "prompt": task.prompt_lm, "teacher": task.teacher.lm or task.lm}
+        budget.check_prices({role: asked.model for role, asked in lms.items()}, ledger.prices)
+        dry = forecast(new_strategy(method), task, len(test or ()), ledger.prices, dry_probe(task))
+        dry.check(budget)
+    with recorder.into(sitting, replies):
+        if spending is not None:
+            spending.had(replies.paid)
         recorder.start(method, task, test)
         return _finished(method, strategy, task, test, ledger, recorder)
 
@@ -105,10 +174,23 @@ def _finished(
     ledger: Ledger,
     recorder: Recorder,
 ) -> Result:
-    """Run the loop, and put what it found to the test."""
-    extracted, trials = run_loop(strategy, task)
+    """Say what is expected, run the loop, and put what it found to the test."""
+    probe = paid_probe(task)
+    forecasts: list[Forecast] = []
+
+    def expect(made: Bootstrap | None = None) -> None:
+        """At the start, and again once the demonstrations are there."""
+        new = new_strategy(method)
+        forecasts.append(forecast(new, task, len(test or ()), ledger.prices, probe, made))
+        after = "start" if made is None else "bootstrap"
+        task.emit({"event": "forecast", "after": after, **forecasts[-1].to_json()})
+
+    expect()
+    expected = forecasts[0]
+    kept = {"full": expected.full, "test": expected.test}
+    extracted, trials = run_loop(strategy, replace(task, kept=kept, prepared=expect))
     recorder.found(extracted.candidate, task.program.signatures())
-    compared = None if test is None else _compared(task, extracted.candidate, test)
+    compared = None if test is None else _tested(task, extracted.candidate, test)
     result = Result(
         method=method,
         candidate=extracted.candidate,
@@ -124,18 +206,23 @@ def _finished(
         notes=tuple(recorder.notes),
         signatures=task.program.signatures(),
         run_dir=recorder.directory,
+        phases={name: entry.to_json() for name, entry in ledger.phases.items()},
+        forecast=expected,
+        reforecast=forecasts[1] if len(forecasts) > 1 else None,
+        stopped=recorder.stopped,
     )
     recorder.end(result)
     return result
 
 
-def _strategy(method: str) -> Strategy:
+def new_strategy(method: str) -> Strategy:
+    """The strategy of a method, at its start. Raises `ConfigError` for a name there is not."""
     if method not in METHODS:
         raise ConfigError(f"no method is called '{method}': there are {', '.join(METHODS)}")
     return METHODS[method]()
 
 
-def _parts(
+def train_and_val(
     train: Sequence[Example], val: Sequence[Example] | None, seed: int
 ) -> tuple[Sequence[Example], Sequence[Example]]:
     """Training and validation examples, never the same ones."""
@@ -147,16 +234,26 @@ def _parts(
     return parts.train, parts.val
 
 
-def _checked(name: str, program: Program, part: Sequence[Example], metric: Metric) -> None:
+def check_part(name: str, program: Program, part: Sequence[Example], metric: Metric) -> None:
+    """`check_task`, its errors naming the part of the data."""
     try:
         check_task(program, part, metric)
     except (DataError, MetricError) as error:
         raise type(error)(f"{name}: {error}") from error
 
 
-def _metered(teacher: Teacher, lm: LM, ledger: Ledger) -> Teacher:
-    metered = Metered(lm if teacher.lm is None else teacher.lm, ledger, "teacher")
-    return Teacher(teacher.program, teacher.candidate, metered)
+def _tested(task: Task, candidate: Candidate, test: Sequence[Example]) -> Comparison | None:
+    """The comparison on the test set; None where the budget does not reach for all of it."""
+    if task.ledger.spending is not None:
+        task.ledger.spending.let_go("test")
+    try:
+        with task.ledger.phase(TEST):
+            return _compared(task, candidate, test)
+    except BudgetExceeded as error:
+        task.emit({"event": "stopped", "by": "budget", "limit": error.limit, "most": error.most})
+        text = "the budget did not reach for the test: there is no comparison"
+        task.emit({"event": "note", "text": text})
+        return None
 
 
 def _compared(task: Task, candidate: Candidate, test: Sequence[Example]) -> Comparison:
@@ -185,16 +282,10 @@ def _compared(task: Task, candidate: Candidate, test: Sequence[Example]) -> Comp
     return Comparison.of(before, after)
 
 
-def _importances(extracted: Extracted, trials: Sequence[Trial]) -> dict[str, float]:
-    """Main effects of the slots that the trials can tell: some choice in two configurations."""
+def _importances(extracted: Extracted, trials: Sequence[Trial]) -> Importance:
+    """What the trials say of each slot, each pair of slots and each choice."""
     told = [
         Observation(dict(trial.config or extracted.original), trial.score, trial.n)
         for trial in trials
     ]
-    distinct = {extracted.space.key(o.config): o.config for o in told}.values()
-    shares = importance(extracted.space, told)
-    return {
-        name: share
-        for name, share in shares.items()
-        if len({config[name] for config in distinct}) < len(distinct)
-    }
+    return importance(extracted.space, told)

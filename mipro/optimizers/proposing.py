@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 
 from mipro.bootstrapping import DemoSets
 from mipro.optimizers.slots import INSTRUCTION, Slots, slot
-from mipro.optimizers.task import Task, Trial
+from mipro.optimizers.task import PROPOSALS, SUMMARIES, Task, Trial
 from mipro.proposers.grounded import GroundedProposer, Proposal
 from mipro.proposers.history import Tried
 from mipro.proposers.settings import Settings, from_config, settings_space
@@ -72,19 +72,21 @@ class Proposing:
             for module in modules:
                 drafts.append(Draft(module, from_config(sampler.ask()), self.rollouts))
                 self.rollouts += 1
-        for draft in drafts:  # texts shared by proposals are written before they go out together
-            self.proposer.prepare(draft.module, draft.settings)
-        proposals = in_order(
-            lambda _, draft: self.proposer.propose(
-                draft.module,
-                draft.settings,
-                current=slots.instructions[draft.module][0],
-                history=[t for t in tried[draft.module] if t is not None],
-                rollout=draft.rollout,
-            ),
-            drafts,
-            threads=self.task.options.threads,
-        )
+        with self.task.ledger.phase(SUMMARIES):
+            for draft in drafts:  # texts shared by proposals are written before these go out
+                self.proposer.prepare(draft.module, draft.settings)
+        with self.task.ledger.phase(PROPOSALS):
+            proposals = in_order(
+                lambda _, draft: self.proposer.propose(
+                    draft.module,
+                    draft.settings,
+                    current=slots.instructions[draft.module][0],
+                    history=[t for t in tried[draft.module] if t is not None],
+                    rollout=draft.rollout,
+                ),
+                drafts,
+                threads=self.task.options.threads,
+            )
         for proposal in proposals:
             slots = self._taken(slots, proposal)
         self._say_failed(proposals)

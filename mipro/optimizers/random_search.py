@@ -29,20 +29,27 @@ class RandomSearch:
         self.slots = Slots(instructions, sets, tune_instructions=False)
         self.sampler = RandomSampler(self.slots.space, sequence(task.options.seed, "sampler"))
         self.trials: list[Trial] = []
+        self.out = 0  # asked for and not told
 
     def propose(self) -> Step | None:
         """A configuration not yet tried; None when the budget or the space is spent."""
-        if self.left == 0 or self.sampler.exhausted:
+        tried = {self.slots.space.key(o.config) for o in self.sampler.observations}
+        if self.left == 0 or len(tried) + self.out >= self.slots.space.size():
             return None
         self.left -= 1
+        self.out += 1
         config = self.sampler.ask()
         return Step(config, self.slots.candidate(config), "full")
 
     def update(self, trial: Trial) -> None:
         """Remember the score."""
+        self.out = max(0, self.out - 1)  # the first was not asked for
         config = trial.config or self.slots.original
         self.sampler.tell(config, trial.score, trial.n)
         self.trials.append(trial)
+
+    def conclude(self) -> None:
+        """Nothing: whatever was tried was evaluated in full."""
 
     def extract(self) -> Extracted:
         """The best; the earlier of two that are equal."""

@@ -2,23 +2,51 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from mipro import strict
 from mipro.data import Example
 from mipro.errors import ConfigError
-from mipro.journal import SCHEMA, Event, Journal, Listener
+from mipro.journal import (
+    SCHEMA,
+    Event,
+    Journal,
+    Listener,
+    check_schema,
+    differences,
+    read_journal,
+    without_times,
+)
+from mipro.lines import WriteError, written
 from mipro.lm.meter import Ledger
+from mipro.lm.replies import Replies
+from mipro.optimizers.fingerprint import described
 from mipro.optimizers.result import Result
 from mipro.optimizers.task import Task
 from mipro.programs import prompt as prompts
 from mipro.programs.prompt import Candidate
 from mipro.programs.signature import Signature
+
+CONFIG = "config.json"
+
+
+@dataclass(frozen=True)
+class Sitting:
+    """Where a run is kept, and whether it is gone on with there.
+
+    `origin` is what the command needs to find the run's parts again, as JSON.
+    """
+
+    run_dir: str | Path | None = None
+    resume: bool = False
+    even_if_changed: bool = False
+    origin: Mapping[str, Any] | None = None
 
 
 @dataclass
@@ -28,14 +56,19 @@ class Recorder:
     ledger: Ledger
     listener: Listener | None
     notes: list[str] = field(default_factory=list)
+    stopped: str | None = None  # the limit of the budget that ended the run
     journal: Journal | None = None
     directory: Path | None = None
+    replies: Replies | None = None
+    sitting: Sitting = field(default_factory=Sitting)
     started: float = field(default_factory=time.perf_counter)
 
     def __call__(self, event: Event) -> None:
         """Record one event; a trial, the end and an error carry the ledger as it stands."""
         if event["event"] == "note":
             self.notes.append(str(event["text"]))
+        if event["event"] == "stopped":
+            self.stopped = str(event["limit"])
         if event["event"] in ("trial", "end", "error"):
             event = {**event, "usage": self.ledger.to_json()}
         if self.journal is not None:
@@ -43,15 +76,25 @@ class Recorder:
         if self.listener is not None:
             self.listener(event)
 
-    def into(self, run_dir: str | Path | None) -> Recorder:
-        """Keep the events in `run_dir` as well, made if it is not there."""
-        if run_dir is not None:
-            self.directory = Path(run_dir)
+    def into(self, sitting: Sitting, replies: Replies) -> Recorder:
+        """Keep events and replies in the run's directory as well, made if it is not there.
+
+        Raises `ConfigError` where it is in use, damaged, or holds a run that is not to be resumed.
+        """
+        self.sitting = sitting
+        if sitting.run_dir is not None:
+            self.directory = Path(sitting.run_dir)
             try:
                 self.directory.mkdir(parents=True, exist_ok=True)
             except OSError as error:
-                raise ConfigError(f"{run_dir}: cannot be made: {error.strerror}") from error
-            self.journal = Journal(self.directory / "journal.jsonl")
+                raise ConfigError(f"{self.directory}: cannot be made: {error.strerror}") from error
+            journal = Journal(self.directory / "journal.jsonl", resume=sitting.resume)
+            try:
+                replies.keep(self.directory / "replies.jsonl", resume=sitting.resume)
+            except BaseException:
+                journal.close()
+                raise
+            self.journal, self.replies = journal, replies
         return self
 
     def __enter__(self) -> Recorder:
@@ -61,40 +104,63 @@ class Recorder:
         """A run that ends in an error, whosever it is, says so in its journal."""
         try:
             if error is not None:
-                self({"event": "error", "kind": type(error).__name__, "text": str(error)})
+                with suppress(WriteError):  # a full disk, say, which is the error already
+                    self({"event": "error", "kind": type(error).__name__, "text": str(error)})
         finally:
+            if self.replies is not None:
+                self.replies.close()
             if self.journal is not None:
                 self.journal.close()
 
     def start(self, method: str, task: Task, test: Sequence[Example] | None) -> None:
-        """Record what is run on what."""
-        parts = {"train": task.train, "val": task.val, "test": test}
-        config = {
-            "method": method,
-            "options": task.options.to_json(),
-            "metric": task.metric.name,
-            "program": type(task.program).__name__,
-            "modules": {name: str(s) for name, s in task.program.signatures().items()},
-            "adapter": type(task.adapter).__name__ if task.adapter else "ChatAdapter",
-            "lm": task.lm.identity,
-            "prompt_lm": task.prompt_lm.identity,
-            "teacher_lm": task.teacher.lm.identity if task.teacher.lm else None,
-            "data": {name: _digest(part) for name, part in parts.items() if part is not None},
-        }
+        """Record what is run on what. Raises `ConfigError` if a run that is resumed is another."""
+        config = described(method, task, test, self.ledger.prices)
+        changes = self._changes(config)
         if self.directory is not None:
-            text = json.dumps(config, indent=2, ensure_ascii=False)
-            (self.directory / "config.json").write_text(text + "\n", encoding="utf-8")
+            body = {**config, "origin": self.sitting.origin}
+            text = json.dumps(body, indent=2, ensure_ascii=False)
+            written(self.directory / CONFIG, text + "\n")
         self({"event": "start", "schema": SCHEMA, **config})
-        warn_of_overlap(parts, self)
+        if changes:
+            text = f"resumed though it had changed: {'; '.join(changes)}"
+            self({"event": "note", "text": text, "changed": changes})
+        warn_of_overlap({"train": task.train, "val": task.val, "test": test}, self)
+
+    def _changes(self, config: Mapping[str, Any]) -> list[str]:
+        """What is not as it was when the run began; refused, unless the sitting allows it."""
+        if self.journal is None or self.directory is None or not self.sitting.resume:
+            return []
+        then = recorded(self.directory)
+        changes = [] if then is None else differences(then, dict(config))
+        past = self.journal.past
+        if not changes and not self.sitting.even_if_changed and len(past) > 1:
+            said = past[1].get("changed", [])  # by an earlier sitting, here
+            return [str(change) for change in said] if isinstance(said, list) else []
+        if changes and not self.sitting.even_if_changed:
+            raise ConfigError(
+                f"{self.directory} was begun with something else: {'; '.join(changes)}. Put it "
+                f"back; or say even_if_changed, to keep the journal so far beside a new one and "
+                f"run again from the start, the same requests not asked twice"
+            )
+        if self.sitting.even_if_changed:
+            self.journal.set_aside()
+        return changes
 
     def found(self, candidate: Candidate, signatures: Mapping[str, Signature]) -> None:
         """Keep the candidate before it is put to the test, for the test may fail."""
         if self.directory is not None:
-            prompts.save(self.directory / "candidate.json", candidate, signatures)
+            body = prompts.to_json(candidate, signatures)
+            text = json.dumps(body, indent=2, ensure_ascii=False)
+            written(self.directory / "candidate.json", text + "\n")
 
     def end(self, result: Result) -> None:
         """Record what was found."""
-        if self.directory is not None:
+        if self.directory is not None and not (
+            # a finished run, resumed: its files hold the times of the run itself
+            self.journal is not None
+            and self.journal.replaying
+            and (self.directory / "result.json").is_file()
+        ):
             result.write(self.directory)
         self(
             {
@@ -107,9 +173,36 @@ class Recorder:
         )
 
 
-def _digest(examples: Sequence[Example]) -> dict[str, Any]:
-    text = json.dumps([dict(e) for e in examples], sort_keys=True, default=str)
-    return {"n": len(examples), "digest": hashlib.blake2b(text.encode(), digest_size=8).hexdigest()}
+def recorded(directory: Path) -> dict[str, Any] | None:
+    """What the run in `directory` was begun with; None if it did not come to say so.
+
+    Raises `ConfigError` for a directory without a run, or a journal that cannot be read.
+    """
+    journal = directory / "journal.jsonl"
+    if not journal.is_file():
+        raise ConfigError(f"{directory} holds no run: there is no {journal}")
+    events = read_journal(journal)
+    check_schema(journal, events)
+    if events:
+        start = without_times(events[0])
+        return {key: value for key, value in start.items() if key not in ("event", "schema")}
+    config = read_config(directory)
+    config.pop("origin", None)
+    return config or None
+
+
+def read_config(directory: Path) -> dict[str, Any]:
+    """A run directory's `config.json`; empty if there is none."""
+    path = directory / CONFIG
+    try:
+        body = strict.loads(path.read_text(encoding="utf-8"), finite=False)
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{path}: cannot be read: {error}") from error
+    if not isinstance(body, dict):
+        raise ConfigError(f"{path}: a JSON object is wanted")
+    return body
 
 
 def warn_of_overlap(parts: Mapping[str, Sequence[Example] | None], emit: Listener) -> None:

@@ -9,11 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from mipro.evaluation import Evaluation
+from mipro.lines import written
+from mipro.optimizers.forecast import Forecast
 from mipro.optimizers.task import Trial
 from mipro.programs import prompt as prompts
 from mipro.programs.prompt import Candidate
 from mipro.programs.signature import Signature
 from mipro.stats import PairedTest, interval, paired_test
+from mipro.tpe import Importance
 
 
 @dataclass(frozen=True)
@@ -55,9 +58,12 @@ class Result:
 
     `score` is the candidate's mean on the whole validation set, which it was selected on and which
     flatters it; `test` is the comparison on examples it was not selected on, None without a test
-    set. `usage` is role → calls, tokens and cost; `importances` is slot → share of the
-    trials' variance that its main effect explains (`tpe.importance`; slots of which the trials
-    cannot tell are left out); `notes` says all that did not go as asked.
+    set. `usage` is role → calls, tokens and cost, `phases` the same by phase of the run; `forecast`
+    is what was expected of it at its start, `reforecast` once its demonstrations were there (None
+    for a method without); `importances` is how much each slot, each pair of slots and each choice
+    mattered, with 95% intervals (`tpe.Importance`); `stopped` names the limit of the budget
+    ("calls", "tokens", "usd", "seconds") that ended the run before its time, None where none did;
+    `notes` says all that did not go as asked.
     """
 
     method: str
@@ -68,12 +74,16 @@ class Result:
     trials: tuple[Trial, ...]
     chosen: Trial
     usage: Mapping[str, Mapping[str, Any]]
-    importances: Mapping[str, float]
+    importances: Importance
     seconds: float
     test: Comparison | None = None
     notes: tuple[str, ...] = ()
     signatures: Mapping[str, Signature] = field(default_factory=dict, repr=False)
     run_dir: Path | None = None
+    phases: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    forecast: Forecast | None = None
+    reforecast: Forecast | None = None
+    stopped: str | None = None
 
     @property
     def interval(self) -> tuple[float, float]:
@@ -105,7 +115,11 @@ class Result:
             "chosen_trial": self.chosen.number,
             "trials": len(self.trials),
             "usage": {role: dict(entry) for role, entry in self.usage.items()},
-            "importances": dict(self.importances),
+            "phases": {phase: dict(entry) for phase, entry in self.phases.items()},
+            "forecast": self.forecast.to_json() if self.forecast else None,
+            "reforecast": self.reforecast.to_json() if self.reforecast else None,
+            "stopped_by_budget": self.stopped,
+            "importances": self.importances.to_json(),
             "notes": list(self.notes),
             "seconds": round(self.seconds, 3),
             "candidate": prompts.to_json(self.candidate, self.signatures),
@@ -114,7 +128,7 @@ class Result:
     def write(self, directory: Path) -> None:
         """Write `result.json` and `candidate.json` into the run's directory."""
         text = json.dumps(self.to_json(), indent=2, ensure_ascii=False)
-        # as in the candidate's file: half a surrogate pair is written as JSON's own escape
-        data = (text + "\n").encode("utf-8", "backslashreplace")
-        (directory / "result.json").write_bytes(data)
-        self.save(directory / "candidate.json")
+        written(directory / "result.json", text + "\n")
+        candidate = prompts.to_json(self.candidate, self.signatures)
+        text = json.dumps(candidate, indent=2, ensure_ascii=False)
+        written(directory / "candidate.json", text + "\n")

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal, Protocol
 
-from mipro.bootstrapping import Teacher
+from mipro.bootstrapping import Bootstrap, Teacher
 from mipro.data import Example
 from mipro.errors import ConfigError
 from mipro.journal import Listener
 from mipro.lm.base import LM
+from mipro.lm.budget import Amount
+from mipro.lm.meter import Ledger
 from mipro.metrics import Metric
 from mipro.programs.adapter import Adapter
 from mipro.programs.program import Program
@@ -19,6 +21,10 @@ from mipro.programs.prompt import Candidate
 from mipro.tpe import Space
 
 Kind = Literal["minibatch", "full"]
+BOOTSTRAP, SUMMARIES, PROPOSALS = "bootstrap", "summaries", "proposals"
+MINIBATCHES, FULL, TEST = "minibatches", "full evaluations", "test"
+PHASES = (BOOTSTRAP, SUMMARIES, PROPOSALS, MINIBATCHES, FULL, TEST)
+PHASE_OF: Mapping[Kind, str] = {"minibatch": MINIBATCHES, "full": FULL}
 Config = Mapping[str, Any]
 
 
@@ -33,6 +39,9 @@ class Options:
     all instructions before the search, as the paper does; 2 keeps half for when the first have
     been credited, so that the proposer's settings are drawn knowing what paid. `evidence_tokens`
     bounds what one prompt to the proposer shows: less for a model with a small window.
+    `trials_in_flight` (k) trials are evaluated at once: trial t is proposed knowing those before
+    t − k + 1, so that the run is a function of `seed` and k. `threads` examples are run at once, of
+    whichever trials.
     """
 
     trials: int = 50
@@ -47,6 +56,7 @@ class Options:
     evidence_tokens: int = 8_000
     seed: int = 0
     threads: int = 8
+    trials_in_flight: int = 1
 
     def __post_init__(self) -> None:
         least = {"max_bootstrapped": 0, "max_labelled": 0, "seed": 0}
@@ -71,8 +81,14 @@ class Options:
         return cls(**settings)
 
     def to_json(self) -> dict[str, Any]:
-        """Name → value, but for `threads`, which changes nothing but the time."""
-        return {name: value for name, value in asdict(self).items() if name != "threads"}
+        """Name → value, but for `threads`, which changes nothing but the time.
+
+        `trials_in_flight` only where it is above 1: one at a time is the paper's loop.
+        """
+        body = {name: value for name, value in asdict(self).items() if name != "threads"}
+        if self.trials_in_flight == 1:
+            del body["trials_in_flight"]
+        return body
 
     def examples(self, val: int) -> int:
         """How many examples the search runs, the baseline not counted, with `val` to run on.
@@ -86,7 +102,13 @@ class Options:
 
 @dataclass(frozen=True)
 class Task:
-    """Program, data, metric and LMs of one run. `emit` takes events for journal and progress."""
+    """Program, data, metric and LMs of one run. `emit` takes events for journal and progress.
+
+    `ledger` is told the phase that a call belongs to; `kept` is what the last full evaluation and
+    the test may take of a budget, held back from the search for them. `prepared` is told what came
+    of bootstrapping. In the rehearsal of a run, from which its forecast is read, `imagined` takes
+    the place of bootstrapping.
+    """
 
     program: Program
     train: Sequence[Example]
@@ -99,6 +121,10 @@ class Task:
     emit: Listener
     adapter: Adapter | None = None
     executor: Executor | None = None
+    ledger: Ledger = field(default_factory=Ledger)
+    kept: Mapping[str, Amount] = field(default_factory=dict)
+    prepared: Callable[[Bootstrap], None] | None = None
+    imagined: Callable[[Options], Bootstrap] | None = None
 
 
 @dataclass(frozen=True)
@@ -141,10 +167,13 @@ class Extracted:
 
 
 class Strategy(Protocol):
-    """An optimizer: the four verbs of Algorithm 1.
+    """An optimizer: the four verbs of Algorithm 1, and one for a search cut short.
 
-    `propose` returns None when the search is over; `extract` is called once, after that. All
-    raise only what `evaluate` and the LM raise.
+    With trials in flight `propose` is called again before the last was told; the trials are told in
+    the order they were asked for. It returns None where it has to know more before it proposes on;
+    with none out, the search is over. `extract` is called once, after that. All
+    raise only what `evaluate` and the LM raise. Where the budget ends the search, `conclude` is
+    called once before `extract`; if it already ends `initialize`, neither is called.
     """
 
     def initialize(self, task: Task) -> None:
@@ -152,11 +181,15 @@ class Strategy(Protocol):
         ...
 
     def propose(self) -> Step | None:
-        """The next assignment to evaluate."""
+        """The next assignment to evaluate; None: not yet, or none any more."""
         ...
 
     def update(self, trial: Trial) -> None:
         """Take note of a score. The first is the original program's, in full."""
+        ...
+
+    def conclude(self) -> Step | None:
+        """The full evaluation that is worth the last of the money; what was out is not told."""
         ...
 
     def extract(self) -> Extracted:

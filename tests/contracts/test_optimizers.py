@@ -76,7 +76,9 @@ def test_the_original_is_evaluated_first_and_the_winner_in_full(method: str):
     world = small()
     result, events = recorded(world, method)
     first = of(events, "trial")[0]
-    assert events.index(first) == 1  # only the start stands before it
+    # only the start stands before it, and what is expected
+    assert [event["event"] for event in events[:2]] == ["start", "forecast"]
+    assert events.index(first) == 2
     assert (first["kind"], first["config"], first["n"]) == ("full", {}, len(world.val))
     original = world.program.prompts()
     assert first["candidate"] == candidate_digest(original)
@@ -196,6 +198,7 @@ def test_a_run_directory_holds_all_of_the_run(method: str, tmp_path: Path):
     assert {path.name for path in directory.iterdir()} == {
         "config.json",
         "journal.jsonl",
+        "replies.jsonl",
         "result.json",
         "candidate.json",
     }

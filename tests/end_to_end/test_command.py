@@ -6,6 +6,7 @@ import json
 import os
 import random
 import re
+import resource
 import signal
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import urllib.request
 from pathlib import Path
 
 import pytest
+from resuming import end_of
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -246,7 +248,12 @@ def test_serve_answers_until_interrupted() -> None:
     assert "served" in out, err
 
 
-def test_interrupting_a_run_exits_with_130(folder: Path) -> None:
+@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
+def test_interrupting_a_run_exits_with_130_and_it_is_gone_on_with(
+    folder: Path, stop: signal.Signals
+) -> None:
+    whole = folder / "whole"
+    assert mipro("optimize", "run.toml", "--run-dir", str(whole), cwd=folder).returncode == 0
     path = folder / "run.toml"
     text = path.read_text(encoding="utf-8")
     path.write_text(text.replace('"simulated"', '"simulated"\nlatency = 0.05'), encoding="utf-8")
@@ -264,17 +271,183 @@ def test_interrupting_a_run_exits_with_130(folder: Path) -> None:
         while not journal.exists() and time.monotonic() < deadline:
             time.sleep(0.02)
         time.sleep(0.3)
-        process.send_signal(signal.SIGINT)
+        process.send_signal(stop)
         _, err = process.communicate(timeout=30)
     finally:
         process.kill()
         process.communicate()
     assert process.returncode == 130, err
     assert "Traceback" not in err
-    assert "the run up to here is kept in" in " ".join(err.split())
+    said = " ".join(err.split())
+    assert "the run up to here is kept in" in said
+    assert said.endswith(f"mipro resume {folder / 'runs/first'}")
     assert json.loads(journal.read_text(encoding="utf-8").splitlines()[0])["event"] == "start"
+    path.write_text(text, encoding="utf-8")
+    done = mipro("resume", "runs/first", cwd=folder)
+    assert done.returncode == 0, done.stderr
+    assert end_of(folder / "runs/first") == end_of(whole)
+    again = mipro("resume", "runs/first", cwd=folder)  # an ended run shows its result again
+    assert again.returncode == 0, again.stderr
+    assert "tuned" in again.stdout
+    assert end_of(folder / "runs/first") == end_of(whole)
+
+
+def test_an_interrupt_within_code_run_from_a_text_exits_with_130_too(folder: Path) -> None:
+    """As scipy has such code where it is imported; the interpreter would end by the signal."""
+    path = folder / "triage.py"
+    stop = "import os, signal; os.kill(os.getpid(), signal.SIGINT)"
+    path.write_text(f'exec("{stop}")\n{path.read_text(encoding="utf-8")}', encoding="utf-8")
+    done = mipro("optimize", "run.toml", cwd=folder, preexec_fn=interruptible)
+    assert done.returncode == 130
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("room", [10_000, 40_000])
+def test_a_full_disk_is_one_clear_error_and_the_run_is_gone_on_with(
+    folder: Path, room: int
+) -> None:
+    def limited() -> None:  # no file of the child's may grow beyond it
+        resource.setrlimit(resource.RLIMIT_FSIZE, (room, room))
+
+    whole = mipro("optimize", "run.toml", "--run-dir", "whole", cwd=folder)
+    assert whole.returncode == 0
+    done = mipro("optimize", "run.toml", cwd=folder, preexec_fn=limited)
+    assert done.returncode == 1
+    said = " ".join(done.stderr.split())
+    assert "cannot be written: File too large" in said
+    assert f"mipro resume {folder / 'runs/first'}" in said
+    assert "Traceback" not in said
+    done = mipro("resume", "runs/first", cwd=folder)
+    assert done.returncode == 0, done.stderr
+    assert end_of(folder / "runs/first") == end_of(folder / "whole")
+
+
+def test_an_endpoint_that_hangs_does_not_hold_ctrl_c_up(folder: Path) -> None:
+    path = folder / "run.toml"
+    text = path.read_text(encoding="utf-8")
+    path.write_text(text.replace('"simulated"', '"simulated"\nlatency = 60'), encoding="utf-8")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "mipro.cli", "optimize", "run.toml"],
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=interruptible,
+    )
+    try:
+        journal = folder / "runs/first/journal.jsonl"
+        deadline = time.monotonic() + 60
+        while not (journal.exists() and journal.stat().st_size) and time.monotonic() < deadline:
+            time.sleep(0.02)
+        time.sleep(0.2)
+        started = time.monotonic()
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=30)
+    finally:
+        process.kill()
+        process.communicate()
+    assert process.returncode == 130, err
+    assert time.monotonic() - started < 15
+
+
+def test_a_run_whose_code_has_changed_is_refused_with_what_it_is(folder: Path) -> None:
+    assert mipro("optimize", "run.toml", cwd=folder).returncode == 0
+    path, journal = folder / "triage.py", folder / "runs/first/journal.jsonl"
+    journal.write_bytes(journal.read_bytes()[:-10])
+    text = path.read_text(encoding="utf-8")
+    path.write_text(text.replace("def right_team", "X = 1\n\n\ndef right_team"), encoding="utf-8")
+    config = folder / "run.toml"
+    changed = config.read_text(encoding="utf-8").replace("trials = 30", "trials = 31")
+    config.write_text(changed, encoding="utf-8")
+    done = mipro("resume", "runs/first", cwd=folder)
+    assert done.returncode == 1
+    said = " ".join(done.stderr.split())
+    assert "options.trials was 30, is 31" in said
+    assert "code.triage was" in said
+    done = mipro("resume", "runs/first", "--even-if-changed", cwd=folder)
+    assert done.returncode == 0, done.stderr
+    assert (folder / "runs/first/journal-1.jsonl").is_file()
+    assert "code.triage" in " ".join(done.stdout.split())
+
+
+def test_a_demo_is_gone_on_with_world_by_world(tmp_path: Path) -> None:
+    arguments = ("demo", "--world", "iris,conditional", "--trials", "5")
+    whole = mipro(*arguments, "--run-dir", "whole", cwd=tmp_path)
+    assert mipro(*arguments, "--run-dir", "run", cwd=tmp_path).returncode == whole.returncode
+    for path in (tmp_path / "run/conditional").iterdir():
+        path.unlink()
+    (tmp_path / "run/conditional").rmdir()
+    journal = tmp_path / "run/iris/journal.jsonl"
+    journal.write_bytes(journal.read_bytes()[:3_000])
+    for run in ("run", "run/iris"):
+        done = mipro("resume", run, cwd=tmp_path)
+        assert done.returncode == whole.returncode, done.stderr
+        for world in ("iris", "conditional"):
+            assert end_of(tmp_path / "run" / world) == end_of(tmp_path / "whole" / world)
+
+
+def test_what_cannot_be_gone_on_with_is_said(folder: Path) -> None:
+    for wrong, said in (
+        ("nowhere", "holds no run that can be gone on with"),
+        (".", "holds no run"),
+    ):
+        done = mipro("resume", wrong, cwd=folder)
+        assert done.returncode == 1
+        assert said in " ".join(done.stderr.split())
+    code = "import run, mipro; mipro.optimize(run.program, run.train, run.right_team, lm=run.lm, "
+    code += "val=run.val, trials=2, minibatch=5, run_dir='script')"
+    subprocess.run([sys.executable, "-c", code], cwd=folder, check=True, capture_output=True)
+    done = mipro("resume", "script", cwd=folder)
+    assert done.returncode == 1
+    assert "mipro.resume('script', program, train, metric, lm=…)" in " ".join(done.stderr.split())
+
+
+def test_a_second_process_in_the_same_directory_is_refused(folder: Path) -> None:
+    path = folder / "run.toml"
+    text = path.read_text(encoding="utf-8")
+    path.write_text(text.replace('"simulated"', '"simulated"\nlatency = 0.2'), encoding="utf-8")
+    first = subprocess.Popen(
+        [sys.executable, "-m", "mipro.cli", "optimize", "run.toml"],
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    try:
+        journal = folder / "runs/first/journal.jsonl"
+        deadline = time.monotonic() + 60
+        while not (journal.exists() and journal.stat().st_size) and time.monotonic() < deadline:
+            time.sleep(0.02)
+        for command in (("optimize", "run.toml"), ("resume", "runs/first")):
+            second = mipro(*command, cwd=folder)
+            assert second.returncode == 1
+            assert "is in use by another run" in " ".join(second.stderr.split())
+    finally:
+        first.kill()
+        first.communicate()
 
 
 def test_usage_errors_exit_with_2(tmp_path: Path) -> None:
     assert mipro("optimise", cwd=tmp_path).returncode == 2
     assert mipro("serve", "--host", "0.0.0.0", cwd=tmp_path).returncode == 1
+
+
+def test_an_estimate_calls_nothing_and_a_budget_too_small_is_refused(folder: Path) -> None:
+    """With prices in a table of their own, by model."""
+    config = folder / "run.toml"
+    text = config.read_text(encoding="utf-8")
+    prices = "\n[prices]\nsimulated = { prompt = 0.5, completion = 2.0 }\n"
+    config.write_text(f"{text}{prices}\n[budget]\ncalls = 10\n", encoding="utf-8")
+    asked = mipro("estimate", "run.toml", cwd=folder)
+    assert "nothing probed" in asked.stdout
+    assert all(phase in asked.stdout for phase in ("bootstrap", "proposals", "minibatches", "US$"))
+    refused = mipro("optimize", "run.toml", cwd=folder)
+    for done in (asked, refused):
+        assert done.returncode == 1
+        assert "calls=10 is too small" in " ".join(done.stderr.split())
+        assert not (folder / "runs").exists()
+    config.write_text(f"{text}{prices}\n[budget]\ncalls = 100000\nusd = 50\n", encoding="utf-8")
+    assert mipro("estimate", "run.toml", cwd=folder).returncode == 0
+    config.write_text(f"{text}\n[budget]\nusd = 50\n", encoding="utf-8")
+    unpriced = mipro("optimize", "run.toml", cwd=folder)
+    assert unpriced.returncode == 1
+    assert "'simulated' (task) has no price" in " ".join(unpriced.stderr.split())

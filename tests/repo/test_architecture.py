@@ -14,8 +14,8 @@ import mipro
 PACKAGE = Path(mipro.__file__).parent
 # each layer may import the layers before it and itself
 LAYERS = (
-    {"errors"},
-    {"seeds"},
+    {"errors", "strict"},
+    {"seeds", "lines"},
     {"tpe", "lm", "data", "workers", "stats"},
     {"programs"},
     {"metrics"},

@@ -36,7 +36,11 @@ def test_a_result_is_json():
     assert body["usage"]["task"]["calls"] == result.usage["task"]["calls"]
     assert body["candidate"]["modules"].keys() == {"write_query", "answer"}
     slots = [f"{m}.{what}" for m in ("write_query", "answer") for what in ("instruction", "demos")]
-    assert sorted(body["importances"]) == sorted(slots)
+    importances = body["importances"]
+    assert sorted(importances["main"]) == sorted(slots) == sorted(importances["choices"])
+    assert len(importances["pairs"]) == 6
+    for effect in [*importances["main"].values(), *importances["pairs"]]:
+        assert 0 <= effect["low"] <= effect["share"] <= effect["high"] <= 1
     assert body["test"]["n"] == 12
 
 
@@ -138,7 +142,7 @@ def test_an_error_of_the_users_own_code_is_in_the_journal_too(tmp_path):
     with pytest.raises(ZeroDivisionError):
         run(small(), run_dir=tmp_path, on_event=listener)
     events = read_journal(tmp_path / "journal.jsonl")
-    assert [e["event"] for e in events] == ["start", "trial", "error"]
+    assert [e["event"] for e in events] == ["start", "forecast", "trial", "error"]
     assert events[-1]["text"] == "in the listener"
 
 
@@ -215,7 +219,12 @@ def test_a_run_directory_that_cannot_be_made_is_refused_before_the_first_call(tm
 def test_the_events_come_in_the_order_of_the_method():
     _, events = recorded(small())
     kinds = list(dict.fromkeys(e["event"] for e in events if e["event"] != "note"))
-    assert kinds == ["start", "trial", "bootstrap", "text", "proposal", "space", "end"]
+    assert kinds == [
+        "start", "forecast", "trial", "bootstrap", "text", "proposal", "space", "end"
+    ]  # fmt: skip
+    told = [e["event"] for e in events if e["event"] in ("forecast", "trial", "bootstrap", "text")]
+    # what is to be expected is said first, and again when the demonstrations are known
+    assert told[:5] == ["forecast", "trial", "bootstrap", "forecast", "text"]
     assert all("usage" in e for e in events if e["event"] in ("trial", "end"))
 
 

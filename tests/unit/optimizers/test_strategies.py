@@ -9,11 +9,12 @@ from doubles import CountingLM, chat
 from small_runs import of, recorded, small, task_of
 
 from mipro.errors import ConfigError
-from mipro.optimizers.loop import batch_of, run_loop
+from mipro.optimizers.loop import run_loop
 from mipro.optimizers.mipro import Mipro
 from mipro.optimizers.random_search import RandomSearch
 from mipro.optimizers.slots import Slots
 from mipro.optimizers.task import Options, Step, Trial
+from mipro.optimizers.trials import batch_of
 from mipro.programs.prompt import Demo, Prompt
 
 DEMO = Demo({"context": [], "question": "q", "search_query": "s"})
