@@ -6,13 +6,13 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
-.PHONY: demo test check statistical faults cluster kill clean
+.PHONY: demo test check statistical faults cluster kill mutants clean
 
 demo: $(READY)          ## run the main job: two programs on the embedded LM
 	$(BIN)/mipro demo
 
-test: $(READY)          ## run the tests
-	$(BIN)/python -m pytest
+test: $(READY)          ## run the tests, on two processes
+	$(BIN)/python -m pytest -n 2
 
 check: $(READY)         ## format, lint, types
 	$(BIN)/ruff format --check .
@@ -22,7 +22,7 @@ check: $(READY)         ## format, lint, types
 statistical: $(READY)   ## the longer tier: distributions, regret, orderings over seeds
 	$(BIN)/python -m pytest -m statistical
 
-faults: $(READY)        ## whole runs on endpoints with every fault, one by one and together
+faults: $(READY)        ## whole runs: every fault of an endpoint, every kind of damage to a file
 	$(BIN)/python -m pytest -m faults
 
 cluster: $(READY)       ## evaluation and runs on Dask's scheduler, on this machine
@@ -30,6 +30,10 @@ cluster: $(READY)       ## evaluation and runs on Dask's scheduler, on this mach
 
 kill: $(READY)          ## kill -9 at 200 points of a run, each resumed to the same end (minutes)
 	$(BIN)/python -m pytest -m kill -s
+
+mutants: $(READY)       ## 200 small faults put into copies of mipro/tpe: do its tests see them?
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[mutants]'
+	$(BIN)/python tests/mutation/mutants.py
 
 $(READY): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

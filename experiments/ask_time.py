@@ -52,7 +52,7 @@ class Optuna:
         sampler = optuna.samplers.TPESampler(multivariate=multivariate, seed=0)
         self.study = optuna.create_study(direction="maximize", sampler=sampler)
         choices = optuna.distributions.CategoricalDistribution(list(range(CHOICES)))
-        self.slots = {name: choices for name in SPACE.names}
+        self.slots = dict.fromkeys(SPACE.names, choices)
         self.study.add_trials(
             [
                 optuna.trial.create_trial(params=config, distributions=self.slots, value=score)

@@ -77,4 +77,5 @@ def marginals(space: Space, good: Floats, bad: Floats, share: float) -> Marginal
     mean = (w * ratio).sum(axis=0)
     # half an observation more of each, for the variance of a log of few is endless
     spread = (w * (ratio**2 + 1 / (a + 0.5) + 1 / (b + 0.5))).sum(axis=0) - mean**2
-    return Marginals(mean, spread, 1 - weight[-1])
+    doubt = np.where((sizes > 1)[slot], spread, 0.0)  # where there is no choice there is no doubt
+    return Marginals(mean, doubt, 1 - weight[-1])

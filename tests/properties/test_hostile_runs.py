@@ -101,6 +101,7 @@ def restore(whole: Path, run: Path) -> None:
     shutil.copytree(whole, run)
 
 
+@pytest.mark.faults
 @pytest.mark.parametrize("name", ["journal.jsonl", "replies.jsonl"])
 def test_a_spoilt_run_is_refused_by_file_or_comes_to_the_same_end(name, whole, run):
     tried, end, text = Tried(), end_of(whole), (whole / name).read_bytes()
@@ -114,6 +115,7 @@ def test_a_spoilt_run_is_refused_by_file_or_comes_to_the_same_end(name, whole, r
     assert tried.refused > 20
 
 
+@pytest.mark.faults
 @pytest.mark.parametrize("line", [0, 3, -1])
 def test_a_journal_with_anything_in_any_place_is_refused_or_goes_on(line, whole, run):
     lines = (whole / "journal.jsonl").read_text().splitlines()
@@ -127,6 +129,7 @@ def test_a_journal_with_anything_in_any_place_is_refused_or_goes_on(line, whole,
     assert tried.total >= 60
 
 
+@pytest.mark.faults
 def test_readers_of_a_journal_refuse_what_is_none(run):
     tried, path = Tried(), run / "journal.jsonl"
     lines = path.read_text().splitlines()

@@ -23,7 +23,9 @@ def test_the_package_says_that_it_is_typed() -> None:
     assert (Path(mipro.__file__).parent / "py.typed").is_file()
 
 
-@pytest.mark.parametrize("target", ["demo", "test", "check", "statistical", "faults", "cluster", "kill"])
+@pytest.mark.parametrize(
+    "target", ["demo", "test", "check", "statistical", "faults", "cluster", "kill"]
+)
 def test_make_targets_exist(target: str) -> None:
     text = (ROOT / "Makefile").read_text(encoding="utf-8")
     assert re.search(rf"^{target}:", text, re.MULTILINE)

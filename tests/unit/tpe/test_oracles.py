@@ -1,0 +1,404 @@
+"""The estimator against others: two libraries, exact rationals, plain loops, and the trivial case.
+
+The libraries are extras (`pip install 'mipro[peers]'`): without one, its tests are skipped.
+"""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from math import exp, lgamma, log, prod, sqrt
+
+import numpy as np
+import pytest
+
+from mipro.tpe import TPE, Choice, Effect, RandomSampler, Space, exact_importance
+from mipro.tpe.bound import UpperBound
+from mipro.tpe.evidence import similarity
+from mipro.tpe.marginals import STRENGTHS, Marginals, marginals
+from mipro.tpe.parzen import (
+    Mixture,
+    forgetting,
+    hamming,
+    published_density,
+    uniform_mixture,
+)
+from mipro.tpe.split import sqrt_gamma
+
+TREE = Space({"a": 3, "b": 2, "c": Choice(4, when=("b", 1)), "d": Choice(2, when=("c", {0, 3}))})
+ALL = np.array(list(TREE.enumerate_codes()))
+
+
+def some_flat_history(seed: int) -> tuple[Space, np.ndarray, np.ndarray]:
+    """A space, all its codes, and up to sixty codes drawn from it; often fewer, sometimes none."""
+    rng = np.random.default_rng(seed)
+    sizes = rng.integers(1, 7, size=int(rng.integers(1, 5))).tolist()
+    space = Space({f"v{d}": size for d, size in enumerate(sizes)})
+    count = int(rng.choice([0, 1, 2, 9, 24, 25, 26, 60]))
+    every = np.array(list(space.enumerate_codes()))
+    return space, every, space.sample_codes(rng, count)
+
+
+# --- Optuna ---------------------------------------------------------------------------------
+
+
+def optuna_log_density(space: Space, codes: np.ndarray, at: np.ndarray, prior: float) -> np.ndarray:
+    """log p of the library's own estimator, all variables of ``space`` jointly."""
+    from optuna.distributions import CategoricalDistribution
+    from optuna.samplers._tpe.parzen_estimator import _ParzenEstimator, _ParzenEstimatorParameters
+
+    estimator = _ParzenEstimator(
+        {name: codes[:, d].astype(float) for d, name in enumerate(space.names)},
+        {
+            name: CategoricalDistribution(list(range(size)))
+            for name, size in zip(space.names, space.sizes, strict=True)
+        },
+        _ParzenEstimatorParameters(
+            prior_weight=prior,
+            consider_magic_clip=True,
+            consider_endpoints=False,
+            weights=forgetting,
+            multivariate=True,
+        ),
+    )
+    return np.asarray(
+        estimator.log_pdf({name: at[:, d].astype(float) for d, name in enumerate(space.names)})
+    )
+
+
+def optuna_independent(space: Space, codes: np.ndarray, at: np.ndarray, prior: float) -> np.ndarray:
+    """log p of its univariate sampler, which makes an estimator for each variable alone."""
+    total = np.zeros(len(at))
+    for d, size in enumerate(space.sizes):
+        alone = Space({"v": size})
+        total += optuna_log_density(alone, codes[:, [d]], at[:, [d]], prior)
+    return total
+
+
+@pytest.mark.parametrize("joint", [True, False], ids=["joint", "independent"])
+def test_classic_log_ratio_equals_optuna_on_random_histories(joint):
+    pytest.importorskip("optuna", minversion="5.0", reason="the oracle is not installed")
+    theirs_of = optuna_log_density if joint else optuna_independent
+    for seed in range(60):
+        space, every, codes = some_flat_history(seed)
+        prior = (1.0, 0.3, 2.5)[seed % 3]
+        below = -(-len(codes) // 10)
+        parts = codes[:below], codes[below:]
+        theirs = [theirs_of(space, part, every, prior) for part in parts]
+        ours = [published_density(space, part, prior, joint=joint).log_pmf(every) for part in parts]
+        for mine, other in zip(ours, theirs, strict=True):
+            np.testing.assert_allclose(mine, other, rtol=0, atol=1e-10)
+        np.testing.assert_allclose(ours[0] - ours[1], theirs[0] - theirs[1], rtol=0, atol=1e-10)
+
+
+# --- hyperopt -------------------------------------------------------------------------------
+
+
+def hyperopt_categorical(seen: np.ndarray, size: int, prior: float) -> np.ndarray:
+    """The posterior its TPE makes of a categorical variable: normalised counts + prior each."""
+    from hyperopt import tpe
+    from hyperopt.pyll import Literal, rec_eval
+
+    p = np.full((1, size), 1 / size)
+    law = tpe.ap_categorical_sampler(Literal(seen), prior, Literal(p), size=(1,))
+    (posterior,) = law.pos_args[:1]  # scope.categorical(p, ...): what it draws from
+    return np.asarray(rec_eval(posterior), dtype=float)
+
+
+def counting(space: Space, codes: np.ndarray, prior: float) -> Mixture:
+    """Hyperopt's rule as a mixture: kernels without width, and a uniform one of weight C·prior.
+
+    All variables have the same number of choices C, for a mixture has one prior.
+    """
+    (size,) = set(space.sizes)
+    kernels = [uniform_mixture(size, 0.0)] * len(space.sizes)
+    weights = forgetting(len(codes))
+    return Mixture(space, codes, weights, kernels, prior=size * prior, joint=False)
+
+
+def test_counting_equals_hyperopt():
+    """p(v) = (Σ_i w_i [x_i = v] + prior) / Σ; the trials older than 25 on the same ramp."""
+    pytest.importorskip("hyperopt", reason="the oracle is not installed")
+    rng = np.random.default_rng(0)
+    for size in (1, 2, 5, 8):
+        for count in (0, 1, 24, 25, 26, 90):
+            prior = float(rng.choice([1.0, 0.25]))
+            space = Space({"a": size, "b": size})
+            codes = space.sample_codes(rng, count)
+            mixture = counting(space, codes, prior)
+            assert mixture.marginals is not None
+            for d, ours in enumerate(mixture.marginals):
+                theirs = hyperopt_categorical(codes[:, d], size, prior)
+                np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-12)
+
+
+def test_sqrt_gamma_splits_as_hyperopt():
+    """⌈0.25 √n⌉, at most 25, whichever of the two sides is counted."""
+    pytest.importorskip("hyperopt", reason="the oracle is not installed")
+    from hyperopt.tpe import ap_split_trials
+
+    for n in range(1, 501):
+        ids, losses = np.arange(n), np.random.default_rng(n).permutation(n)
+        below, above = ap_split_trials(ids, ids, ids, losses, 0.25)
+        assert len(below) == sqrt_gamma()(n)
+        assert len(above) == n - len(below)
+
+
+# --- exact rationals and plain loops ----------------------------------------------------------
+
+
+def rising(a: Fraction, n: int) -> Fraction:
+    """a (a + 1) … (a + n - 1), which is Γ(a + n) / Γ(a)."""
+    return prod((a + i for i in range(n)), start=Fraction(1))
+
+
+def rational_marginals(good: list[int], bad: list[int], share: Fraction):
+    """One variable from whole counts: its rational l/g for each α, and the weight of each α."""
+    gamma = (sum(good) + share) / (sum(good) + sum(bad) + 1)
+    ratios, evidence, spreads = [], [], []
+    for strength in (Fraction(int(s)) for s in STRENGTHS):
+        p, q = strength * gamma, strength * (1 - gamma)
+        pairs = list(zip(good, bad, strict=True))
+        l_d = [(a + p) / (sum(good) + len(good) * p) for a in good]
+        g_d = [(b + q) / (sum(bad) + len(bad) * q) for b in bad]
+        assert sum(l_d) == sum(g_d) == 1
+        ratios.append([l_v / g_v for l_v, g_v in zip(l_d, g_d, strict=True)])
+        spreads.append(
+            [1 / (a + p + Fraction(1, 2)) + 1 / (b + q + Fraction(1, 2)) for a, b in pairs]
+        )
+        evidence.append(
+            prod(rising(p, a) * rising(q, b) / rising(strength, a + b) for a, b in pairs)
+        )
+    evidence.append(prod(gamma**a * (1 - gamma) ** b for a, b in zip(good, bad, strict=True)))
+    return ratios, spreads, [e / sum(evidence) for e in evidence]
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_marginals_equal_the_rational_reference(seed):
+    rng = np.random.default_rng(seed)
+    codes = TREE.sample_codes(rng, 3 + 8 * seed)
+    is_good = rng.random(len(codes)) < 0.3
+    share = Fraction(3, 10)
+    found = marginals(TREE, *(_counts(codes[part]) for part in (is_good, ~is_good)), float(share))
+    for d, size in enumerate(TREE.sizes):
+        good, bad = (
+            [int((codes[part, d] == v).sum()) for v in range(size)] for part in (is_good, ~is_good)
+        )
+        ratios, spreads, weights = rational_marginals(good, bad, share)
+        for v in range(size):
+            at = TREE.offsets[d] + v
+            logs = [log(r[v]) for r in ratios]
+            mean = sum(float(w) * r for w, r in zip(weights, logs, strict=False))
+            square = sum(
+                float(w) * (r * r + float(s[v]))
+                for w, r, s in zip(weights, logs, spreads, strict=False)
+            )
+            assert found.log_ratio[at] == pytest.approx(mean, abs=1e-12)
+            assert found.variance[at] == pytest.approx(square - mean**2, abs=1e-12)
+        assert found.relevance[d] == pytest.approx(float(1 - weights[-1]), abs=1e-12)
+
+
+def _counts(codes: np.ndarray) -> np.ndarray:
+    counts = [(codes[:, d] == v).sum() for d, size in enumerate(TREE.sizes) for v in range(size)]
+    return np.array(counts, dtype=float)
+
+
+def test_evidence_of_memberships_that_are_no_whole_numbers():
+    """Beta functions spelt out, for a variable of two choices and counts such as 0.3 and 4.7."""
+    good, bad, share = [0.3, 1.6], [4.7, 2.2], 0.2
+    gamma = (sum(good) + share) / (sum(good) + sum(bad) + 1)
+
+    def beta(a, b):
+        return exp(lgamma(a) + lgamma(b) - lgamma(a + b))
+
+    evidence = [
+        prod(
+            beta(a + s * gamma, b + s * (1 - gamma)) / beta(s * gamma, s * (1 - gamma))
+            for a, b in zip(good, bad, strict=True)
+        )
+        for s in STRENGTHS
+    ]
+    never = gamma ** sum(good) * (1 - gamma) ** sum(bad)
+    found = marginals(Space({"a": 2}), np.array(good), np.array(bad), share)
+    assert found.relevance[0] == pytest.approx(sum(evidence) / (sum(evidence) + never), abs=1e-12)
+
+
+def rational_similarity(x, centre, ratios: list[Fraction]) -> Fraction:
+    """k(x, x_i): λ_d for each difference; an inactive centre is as good as an average choice."""
+    k = Fraction(1)
+    for d, (size, ratio) in enumerate(zip(TREE.sizes, ratios, strict=True)):
+        if x[d] >= 0 and centre[d] < 0:
+            k *= (1 + (size - 1) * ratio) / size
+        elif x[d] >= 0 and centre[d] != x[d]:
+            k *= ratio
+    return k
+
+
+def test_the_bound_equals_a_plain_double_loop():
+    rng = np.random.default_rng(7)
+    centres = TREE.sample_codes(rng, 9)
+    good = [Fraction(int(g), 8) for g in rng.integers(0, 9, size=9)]
+    ratios = [Fraction(1, 5), Fraction(1, 2), Fraction(9, 10), Fraction(1, 20)]
+    base, prior, curiosity, optimism = Fraction(1, 8), Fraction(3, 2), 0.7, 1.3
+    alone = marginals(TREE, _counts(centres[:3]), _counts(centres[3:]), 1 / 3)
+    bound = UpperBound(
+        TREE,
+        centres,
+        np.array([float(g) for g in good]),
+        alone,
+        np.array([float(r) for r in ratios]),
+        float(base),
+        float(prior),
+        curiosity,
+        optimism,
+    )
+    a, n = bound.evidence(ALL)
+    score = bound(ALL)
+    for row, x in enumerate(ALL.tolist()):
+        odds, variance = log(base / (1 - base)), 0.0
+        for d, v in enumerate(x):
+            if v >= 0:
+                odds += alone.log_ratio[TREE.offsets[d] + v]
+                variance += alone.variance[TREE.offsets[d] + v]
+        p_0 = 1 / (1 + exp(-odds - curiosity * sqrt(variance)))
+        near = [rational_similarity(x, centre, ratios) for centre in centres.tolist()]
+        n_x = float(prior + sum(near))
+        a_x = float(prior) * p_0 + float(sum(m * k for m, k in zip(good, near, strict=True)))
+        assert (a[row], n[row]) == pytest.approx((a_x, n_x), rel=1e-12)
+        p = a_x / n_x
+        assert score[row] == pytest.approx(p + optimism * sqrt(p * (1 - p) / (n_x + 1)), rel=1e-12)
+
+
+# --- where there is nothing to choose or nothing to go by --------------------------------------
+
+SAMPLERS = {
+    "tpe": lambda space: TPE(space, 3, startup=2),
+    "independent": lambda space: TPE(space, 3, startup=2, multivariate=False),
+    "classic": lambda space: TPE.classic(space, 3),
+    "classic independent": lambda space: TPE.classic(space, 3, multivariate=False),
+    "random": lambda space: RandomSampler(space, 3),
+}
+
+
+@pytest.mark.parametrize("make", SAMPLERS.values(), ids=list(SAMPLERS))
+@pytest.mark.parametrize("variables", [{}, {"a": 1}, {"a": ("only",), "b": 1}])
+def test_a_space_of_one_configuration_leaves_nothing_to_choose(make, variables):
+    space = Space(variables)
+    (only,) = space.enumerate()
+    sampler = make(space)
+    for score in (0.5, 0.25, 0.75):
+        assert sampler.ask() == only
+        sampler.tell(only, score, 4)
+    assert sampler.exhausted
+    assert sampler.best().config == only
+    assert sampler.best().n == 12
+    assert sampler.best().mean == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize("joint", [True, False])
+def test_densities_without_choice_or_history(joint):
+    one, none = Space({"a": 1, "b": 1}), Space({})
+    for space in (one, none):
+        every = np.array(list(space.enumerate_codes())).reshape(1, -1)
+        seen = np.repeat(every, 5, axis=0)
+        assert published_density(space, seen, 1.0, joint=joint).pmf(every) == pytest.approx([1])
+    nothing = np.zeros((0, 4), dtype=np.int64)
+    density = published_density(TREE, nothing, 1.0, joint=joint)
+    uniform = [prod(1 / c for c, v in zip(TREE.sizes, x, strict=True) if v >= 0) for x in ALL]
+    np.testing.assert_allclose(density.pmf(ALL), uniform)
+
+
+def test_one_variable_has_one_form():
+    """Joint and independent are the same where there is one variable, as densities and as ratio."""
+    space = Space({"a": 6})
+    every = np.arange(6)[:, None]
+    codes = space.sample_codes(np.random.default_rng(0), 40)
+    ratios = []
+    for joint in (True, False):
+        good, bad = (published_density(space, c, 1.0, joint=joint) for c in (codes[:4], codes[4:]))
+        ratios.append(good.log_pmf(every) - bad.log_pmf(every))
+    np.testing.assert_allclose(ratios[0], ratios[1], atol=1e-12)
+    similar = similarity(space, codes, every, np.array([0.2]))
+    on = hamming(6, 0.2)
+    np.testing.assert_allclose(similar, (on / on[0, 0])[codes[:, 0]])
+
+
+@pytest.mark.parametrize("name", ["tpe", "independent"])
+def test_one_variable_is_gone_through_and_only_the_leader_asked_again(name):
+    sampler = SAMPLERS[name](Space({"a": 9}))
+    scores = [0.1, 0.5, 0.2, 0.9, 0.4, 0.0, 0.6, 0.3, 0.7]
+    told: set[int] = set()
+    while len(told) < 9:
+        leader = max(told, key=lambda a: scores[a], default=None)
+        a = sampler.ask()["a"]
+        assert a not in told or a == leader
+        told.add(a)
+        sampler.tell({"a": a}, scores[a], 10)
+    assert len(sampler.observations) <= 9 + 6
+    assert sampler.best().config == {"a": 3}
+
+
+def test_the_bound_without_history_is_the_same_everywhere():
+    """γ + κ₂ √(γ (1 - γ) / (prior + 1)): nothing but the prior."""
+    nothing, base = np.zeros((0, 4), dtype=np.int64), 0.05
+    silent = Marginals.silent(TREE)
+    for curiosity in (0.0, 1.0):
+        bound = UpperBound(
+            TREE, nothing, np.zeros(0), silent, np.full(4, 0.2), base, 2.0, curiosity, 1.5
+        )
+        expected = base + 1.5 * sqrt(base * (1 - base) / 3)
+        np.testing.assert_allclose(bound(ALL), expected)
+
+
+@pytest.mark.parametrize("make", SAMPLERS.values(), ids=list(SAMPLERS))
+def test_before_anything_comes_back_a_space_is_gone_through_without_a_repeat(make):
+    sampler = make(Space({"a": 3, "b": 2}))
+    asked = [tuple(sampler.ask().values()) for _ in range(6)]
+    assert len(set(asked)) == 6
+
+
+def test_a_variable_of_one_choice_changes_nothing():
+    """It is the same in every configuration, so no score may depend on whether it is there."""
+    rng = np.random.default_rng(2)
+    plain, more = Space({"a": 4, "b": 3}), Space({"a": 4, "b": 3, "one": 1, "only": 1})
+    good, bad = rng.integers(0, 4, size=7) / 2, rng.integers(1, 9, size=7) / 2
+    n_good, n_bad = good[:4].sum(), bad[:4].sum()
+    for space in (plain, more):
+        extra = len(space.sizes) - 2
+        counts = np.append(good, [n_good] * extra), np.append(bad, [n_bad] * extra)
+        every = np.array(list(space.enumerate_codes()))
+        bound = UpperBound(
+            space,
+            every[:2],
+            np.array([1.0, 0.2]),
+            marginals(space, *counts, 0.2),
+            np.full(len(space.sizes), 0.2),
+            0.1,
+        )
+        score = bound(every)
+        if space is plain:
+            expected = score
+    np.testing.assert_allclose(score, expected)
+
+
+@pytest.mark.parametrize("joint", [True, False])
+def test_what_a_kernel_without_width_never_saw_has_no_probability(joint):
+    """No width and no prior: a histogram, with zeros, and no warning for their logarithms."""
+    space = Space({"a": 3, "b": 2})
+    every = np.array(list(space.enumerate_codes()))
+    kernels = [uniform_mixture(size, 0.0) for size in space.sizes]
+    centres, weights = np.array([[0, 0], [1, 1], [2, 0]]), np.array([1.0, 3.0, 0.0])
+    p = Mixture(space, centres, weights, kernels, prior=0.0, joint=joint).pmf(every)
+    expected = np.zeros((3, 2))
+    if joint:
+        expected[0, 0], expected[1, 1] = 1 / 4, 3 / 4
+    else:
+        expected = np.outer([1 / 4, 3 / 4, 0], [1 / 4, 3 / 4])
+    np.testing.assert_allclose(p, expected.ravel(), atol=1e-12)
+
+
+@pytest.mark.parametrize("score", [0.0, -2.0, 1e-30])
+def test_exactly_equal_scores_have_no_importances(score):
+    found = exact_importance(TREE, lambda config: score)
+    effects = [*found.main.values(), *found.pairs.values(), found.rest]
+    assert all(effect == Effect(0.0, 0.0, 0.0) for effect in effects)
+    assert found.spread.value == pytest.approx(0)
