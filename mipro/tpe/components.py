@@ -117,8 +117,8 @@ class Component:
 
     @property
     def freedom(self) -> int:
-        """m_j; 0 if there is no such component."""
-        return prod(max(len(values) - 1, 0) for values in self.allowed)
+        """m_j; 0 if there is no such component, or it is never active."""
+        return prod(max(len(values) - 1, 0) for values in self.allowed) if self.probability else 0
 
     def kernel(self, codes: Codes) -> Floats:
         """k_j = Π_d (|A_d| 1[x_d = x'_d] - 1) / (m_j P_j) where active, else 0. (U, U)."""

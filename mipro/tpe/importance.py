@@ -40,7 +40,7 @@ from mipro.tpe.components import Component, Effect, Importance, components, dens
 from mipro.tpe.history import Observation
 from mipro.tpe.parzen import Floats
 from mipro.tpe.space import INACTIVE, Codes, Space
-from mipro.tpe.split import Pool, example_variance
+from mipro.tpe.split import Pool, are_counts, example_variance
 
 WIDTHS = np.array([0.01, 0.03, 0.1, 0.3, 1.0])
 MEAN_WIDTH = 3.0  # prior sd of μ: trials may all lie well above the space's mean
@@ -72,8 +72,7 @@ def importance(space: Space, observations: Sequence[Observation]) -> Importance:
         return nothing_known(space)
     model = _Model.of(space, pool, found)
     y = (pool.mean - pool.mean.mean()) / unit
-    successes = pool.mean * pool.n
-    counted = bool(np.all(np.abs(successes - np.round(successes)) < 1e-6))  # σ² is Bernoulli's
+    counted = are_counts(pool)  # σ² is Bernoulli's
     draws = _posterior(model, y, noise / unit**2, counted, np.random.default_rng(0))
     return _summary(space, pool.codes, found, draws, unit)
 

@@ -14,7 +14,8 @@ says how likely each α is, α = ∞ being "this variable does not matter".
 | w_α      | ∝ Π_v Beta(A_v + αγ_d, B_v + α(1 - γ_d)) / Beta(αγ_d, α(1 - γ_d))   | (D,)  |
 
 l_d and g_d are histograms over the choices of d, smoothed (Bergstra 2011, §4), each sums to 1 where
-d is active: what is good about its branch is credited to the parent. w_α is the beta-binomial evidence of the variable's counts. Ours.
+d is active: what is good about its branch is credited to the parent. w_α is the beta-binomial
+evidence of the variable's counts. Ours.
 """
 
 from __future__ import annotations

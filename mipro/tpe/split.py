@@ -99,20 +99,24 @@ class Posterior:
     centre: Floats  # (U,)
 
 
+def are_counts(pool: Pool) -> bool:
+    """Whether every score is a share of successes: n·y a whole number, 0 ≤ y ≤ 1."""
+    successes = pool.mean * pool.n
+    whole = np.abs(successes - np.round(successes)) < 1e-6
+    return bool(np.all(whole & (pool.mean >= 0) & (pool.mean <= 1)))
+
+
 def example_variance(pool: Pool) -> float:
     """σ², the variance of one example's score.
 
-    Where every score is a share of successes (n·y a whole number, 0 ≤ y ≤ 1) it is that of a
-    Bernoulli draw, μ(1-μ). Otherwise repeats of a configuration tell it; before there are any,
-    nothing is known but that it cannot make more than all the spread that is seen, and half of
-    that is assumed to be noise. That guess counts as a tenth of a repeat.
+    Where every score is a share of successes (`are_counts`) it is that of a Bernoulli draw, μ(1-μ).
+    Otherwise repeats of a configuration tell it; before there are any, nothing is known but that it
+    cannot make more than all the spread that is seen, and half of that is assumed to be noise. That
+    guess counts as a tenth of a repeat.
     """
-    successes = pool.mean * pool.n
-    if np.all((pool.mean >= 0) & (pool.mean <= 1)) and np.all(
-        np.abs(successes - np.round(successes)) < 1e-6
-    ):
-        mu = (successes.sum() + 0.5) / (pool.n.sum() + 1)
-        return float(mu * (1 - mu))
+    if are_counts(pool):
+        mu = (float(pool.mean @ pool.n) + 0.5) / (float(pool.n.sum()) + 1)
+        return mu * (1 - mu)
     guess = float(0.5 * pool.mean.var() / (1 / pool.n).mean())
     squares, count = pool.repeats
     if count and squares <= 1e-18 * guess:  # told again, it was the same: there is no noise

@@ -170,7 +170,6 @@ def test_a_variable_of_one_choice_has_no_share_for_sure():
     assert set(found.choices["x"]) == {0, 1}
 
 
-@pytest.mark.xfail(strict=True, reason="a pair of probability 0 still counts as a component")
 @pytest.mark.parametrize("exact", [False, True], ids=["from trials", "exact"])
 def test_a_pair_never_active_together_has_no_share_for_sure(exact):
     """x hangs from one value of a, y from the other: what they do together is nothing."""
@@ -238,7 +237,6 @@ def test_whether_noise_is_known_is_told_by_what_example_variance_took(monkeypatc
     assert seen == [True, False]
 
 
-@pytest.mark.xfail(strict=True, reason="whole scores beyond [0, 1] count as shares of successes")
 def test_whole_scores_are_not_taken_for_shares_of_successes():
     """Ratings of 1 to 5 and the same ones less 0.3: the shares cannot differ."""
     space, rng = Space({"a": 3, "b": 3}), np.random.default_rng(0)
