@@ -12,7 +12,8 @@ from mipro.lm.base import LM
 from mipro.lm.meter import Ledger, Metered, Price
 from mipro.metrics import Metric
 from mipro.optimizers.forecast import Forecast, forecast
-from mipro.optimizers.optimize import check_part, new_strategy, train_and_val
+from mipro.optimizers.methods import Method, new_strategy
+from mipro.optimizers.optimize import check_part, train_and_val
 from mipro.optimizers.probing import dry_probe, paid_probe
 from mipro.optimizers.task import Options, Task
 from mipro.programs.adapter import Adapter
@@ -27,7 +28,7 @@ def estimate(
     lm: LM,
     val: Sequence[Example] | None = None,
     test: Sequence[Example] | None = None,
-    method: str = "mipro",
+    method: Method = "mipro",
     prompt_lm: LM | None = None,
     teacher: Teacher | None = None,
     adapter: Adapter | None = None,

@@ -22,9 +22,8 @@ from mipro.lm.replies import Once, Replies
 from mipro.metrics import Metric
 from mipro.optimizers.forecast import Forecast, forecast
 from mipro.optimizers.loop import run_loop
-from mipro.optimizers.mipro import Mipro
+from mipro.optimizers.methods import Method, name_of, new_strategy
 from mipro.optimizers.probing import dry_probe, paid_probe
-from mipro.optimizers.random_search import RandomSearch
 from mipro.optimizers.recorder import Recorder, Sitting
 from mipro.optimizers.result import Comparison, Result
 from mipro.optimizers.task import TEST, Extracted, Options, Strategy, Task, Trial
@@ -33,13 +32,6 @@ from mipro.programs.adapter import Adapter
 from mipro.programs.program import Program
 from mipro.programs.prompt import Candidate
 from mipro.tpe import Importance, Observation, importance
-
-METHODS: Mapping[str, Callable[[], Strategy]] = {
-    "random_search": RandomSearch,
-    "bayesian_bootstrap": lambda: Mipro(instructions=False),
-    "mipro_zero_shot": lambda: Mipro(demos=False),
-    "mipro": Mipro,
-}
 
 
 def optimize(
@@ -50,13 +42,14 @@ def optimize(
     lm: LM,
     val: Sequence[Example] | None = None,
     test: Sequence[Example] | None = None,
-    method: str = "mipro",
+    method: Method = "mipro",
     prompt_lm: LM | None = None,
     teacher: Teacher | None = None,
     adapter: Adapter | None = None,
     executor: Executor | None = None,
     prices: Mapping[str, Price] | None = None,
     budget: Budget | None = None,
+    forecasts: bool = True,
     run_dir: str | Path | None = None,
     on_event: Listener | None = None,
     **settings: Any,
@@ -64,13 +57,15 @@ def optimize(
     """Tune the instructions and demonstrations of `program`.
 
     `train` gives demonstrations and data summaries, `val` scores candidates (without it, half of
-    `train` by the seed), `test` is used only at the end. `settings` are those of `Options`: trials,
-    minibatch, full_every, instructions, demo_sets, seed, threads, …. `prompt_lm` writes
-    instructions and `teacher` demonstrations, both with `lm` unless told; `prices` is model →
-    price. `budget` limits calls, tokens, dollars or seconds: at a limit the run ends in order, with
-    the best so far and `Result.stopped` set; what the last full evaluation and the test take by
-    the forecast is kept back for them. A budget too small for one candidate is refused before the
-    first call, as is one in dollars without a price for every model. `run_dir` will hold
+    `train` by the seed), `test` is used only at the end. `method` is a name in `METHODS`, or what
+    makes a `Strategy` of your own. `settings` are those of `Options`: trials, minibatch,
+    full_every, instructions, demo_sets, seed, threads, …. `prompt_lm` writes instructions and
+    `teacher` demonstrations, both with `lm` unless told; `prices` is model → price. `budget` limits
+    calls, tokens, dollars or seconds: at a limit the run ends in order, with the best so far and
+    `Result.stopped` set; what the last full evaluation and the test take by the forecast is kept
+    back for them. A budget too small for one candidate is refused before the first call, as is one
+    in dollars without a price for every model. `forecasts=False` leaves out the forecast, and the
+    seconds of rehearsal it takes, for experiments of many short runs. `run_dir` will hold
     `config.json`, `journal.jsonl`, `replies.jsonl`, `result.json` and `candidate.json`; a run that
     stopped early is gone on with by `mipro.resume`.
 
@@ -92,6 +87,7 @@ def optimize(
         executor=executor,
         prices=prices,
         budget=budget,
+        forecasts=forecasts,
         on_event=on_event,
         **settings,
     )
@@ -106,13 +102,14 @@ def sit(
     lm: LM,
     val: Sequence[Example] | None = None,
     test: Sequence[Example] | None = None,
-    method: str = "mipro",
+    method: Method = "mipro",
     prompt_lm: LM | None = None,
     teacher: Teacher | None = None,
     adapter: Adapter | None = None,
     executor: Executor | None = None,
     prices: Mapping[str, Price] | None = None,
     budget: Budget | None = None,
+    forecasts: bool = True,
     on_event: Listener | None = None,
     **settings: Any,
 ) -> Result:
@@ -155,6 +152,11 @@ def sit(
         ledger=ledger,
     )
     if budget is not None:
+        if not forecasts:
+            raise ConfigError(
+                "a budget keeps back what the last steps are forecast to take: leave "
+                "forecasts=False out"
+            )
         lms = {"task": task.lm, "prompt": task.prompt_lm, "teacher": task.teacher.lm or task.lm}
         budget.check_prices({role: asked.model for role, asked in lms.items()}, ledger.prices)
         dry = forecast(new_strategy(method), task, len(test or ()), ledger.prices, dry_probe(task))
@@ -162,37 +164,39 @@ def sit(
     with recorder.into(sitting, replies):
         if spending is not None:
             spending.had(replies.paid)
-        recorder.start(method, task, test)
-        return _finished(method, strategy, task, test, ledger, recorder)
+        recorder.start(name_of(method), task, test)
+        return _finished(method, strategy, task, test, ledger, recorder, forecasts)
 
 
 def _finished(
-    method: str,
+    method: Method,
     strategy: Strategy,
     task: Task,
     test: Sequence[Example] | None,
     ledger: Ledger,
     recorder: Recorder,
+    rehearse: bool,
 ) -> Result:
     """Say what is expected, run the loop, and put what it found to the test."""
-    probe = paid_probe(task)
     forecasts: list[Forecast] = []
+    probe = paid_probe(task) if rehearse else None
 
     def expect(made: Bootstrap | None = None) -> None:
         """At the start, and again once the demonstrations are there."""
+        if probe is None:
+            return
         new = new_strategy(method)
         forecasts.append(forecast(new, task, len(test or ()), ledger.prices, probe, made))
         after = "start" if made is None else "bootstrap"
         task.emit({"event": "forecast", "after": after, **forecasts[-1].to_json()})
 
     expect()
-    expected = forecasts[0]
-    kept = {"full": expected.full, "test": expected.test}
+    kept = {"full": forecasts[0].full, "test": forecasts[0].test} if forecasts else {}
     extracted, trials = run_loop(strategy, replace(task, kept=kept, prepared=expect))
     recorder.found(extracted.candidate, task.program.signatures())
     compared = None if test is None else _tested(task, extracted.candidate, test)
     result = Result(
-        method=method,
+        method=name_of(method),
         candidate=extracted.candidate,
         original=task.program.prompts(),
         score=extracted.trial.score,
@@ -207,19 +211,12 @@ def _finished(
         signatures=task.program.signatures(),
         run_dir=recorder.directory,
         phases={name: entry.to_json() for name, entry in ledger.phases.items()},
-        forecast=expected,
+        forecast=forecasts[0] if forecasts else None,
         reforecast=forecasts[1] if len(forecasts) > 1 else None,
         stopped=recorder.stopped,
     )
     recorder.end(result)
     return result
-
-
-def new_strategy(method: str) -> Strategy:
-    """The strategy of a method, at its start. Raises `ConfigError` for a name there is not."""
-    if method not in METHODS:
-        raise ConfigError(f"no method is called '{method}': there are {', '.join(METHODS)}")
-    return METHODS[method]()
 
 
 def train_and_val(

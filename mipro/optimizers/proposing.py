@@ -7,7 +7,7 @@ draws go to the settings that paid.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 from mipro.bootstrapping import DemoSets
@@ -47,13 +47,14 @@ class Proposing:
         most = max(len(sets) for sets in demo_sets.values())
         self.space = settings_space(most)
         self.later_space = settings_space(most, history=True)
-        self.sources: dict[str, list[Settings | None]] = {}  # module → settings of each choice
+        # module → the settings that each choice came from; None: it was there before
+        modules = task.program.modules()
+        self.sources: dict[str, list[Settings | None]] = {module: [None] for module in modules}
         self.rollouts = 0
         self.waves = 0
 
     def first(self, slots: Slots, count: int) -> Slots:
         """`slots` with up to `count` new instructions a module, settings spread evenly."""
-        self.sources = {module: [None] for module in slots.instructions}
         return self._wave(slots, count, self.space, ())
 
     def further(self, slots: Slots, count: int, trials: Sequence[Trial]) -> Slots:
@@ -65,13 +66,32 @@ class Proposing:
         seed = sequence(self.task.options.seed, f"proposer/{self.waves}")
         self.waves += 1
         sampler = TPE(space, seed, trials=count * len(modules))
-        tried = {module: self._tried(slots, module, trials) for module in modules}
-        self._credit(sampler, space, tried)
-        drafts = []
-        for _ in range(count):
-            for module in modules:
-                drafts.append(Draft(module, from_config(sampler.ask()), self.rollouts))
-                self.rollouts += 1
+        credits = {module: credited(slots, module, trials) for module in modules}
+        self._credit(sampler, space, credits)
+        drafts = [
+            self.draft(module, from_config(sampler.ask()))
+            for _ in range(count)
+            for module in modules
+        ]
+        tried = {m: [t for t in given if t is not None] for m, given in credits.items()}
+        return self.proposed(slots, drafts, tried)[0]
+
+    def draft(self, module: str, settings: Settings) -> Draft:
+        """A proposal to be made; each is another draw, whatever the settings."""
+        self.rollouts += 1
+        return Draft(module, settings, self.rollouts - 1)
+
+    def proposed(
+        self,
+        slots: Slots,
+        drafts: Sequence[Draft],
+        tried: Mapping[str, Sequence[Tried]],
+    ) -> tuple[Slots, list[int | None]]:
+        """Make the drafts, side by side: the slots grown by what is new, and each draft's choice.
+
+        A text that a module has already is that choice; a proposal that failed has None. `tried`
+        is the history that settings may show, module → what was tried of it.
+        """
         with self.task.ledger.phase(SUMMARIES):
             for draft in drafts:  # texts shared by proposals are written before these go out
                 self.proposer.prepare(draft.module, draft.settings)
@@ -81,16 +101,18 @@ class Proposing:
                     draft.module,
                     draft.settings,
                     current=slots.instructions[draft.module][0],
-                    history=[t for t in tried[draft.module] if t is not None],
+                    history=tried.get(draft.module, ()),
                     rollout=draft.rollout,
                 ),
                 drafts,
                 threads=self.task.options.threads,
             )
+        choices: list[int | None] = []
         for proposal in proposals:
-            slots = self._taken(slots, proposal)
+            slots, choice = self._taken(slots, proposal)
+            choices.append(choice)
         self._say_failed(proposals)
-        return slots
+        return slots, choices
 
     def _say_failed(self, proposals: Sequence[Proposal]) -> None:
         failed = [proposal for proposal in proposals if proposal.error is not None]
@@ -98,30 +120,24 @@ class Proposing:
             text = f"{len(failed)} of {len(proposals)} proposals failed; the first: "
             self.task.emit({"event": "note", "text": f"{text}{failed[0].error}"})
 
-    def _tried(self, slots: Slots, module: str, trials: Sequence[Trial]) -> list[Tried | None]:
-        """Each choice's credit: the mean over the examples of all trials that used it."""
-        credits: list[Tried | None] = []
-        for index, text in enumerate(slots.instructions[module]):
-            used = [t for t in trials if t.config.get(slot(module, INSTRUCTION), 0) == index]
-            n = sum(t.n for t in used)
-            mean = sum(t.score * t.n for t in used) / n if n else 0.0
-            credits.append(Tried(text, mean, n) if n else None)
-        return credits
-
     def _credit(self, sampler: TPE, space: Space, tried: dict[str, list[Tried | None]]) -> None:
         for module, credits in tried.items():
             for settings, credit in zip(self.sources[module], credits, strict=True):
                 if settings is not None and credit is not None:
                     sampler.tell(settings.to_config(space), credit.score, credit.n)
 
-    def _taken(self, slots: Slots, proposal: Proposal) -> Slots:
+    def _taken(self, slots: Slots, proposal: Proposal) -> tuple[Slots, int | None]:
         """The slots with the proposal as a new choice, unless it failed or is there already."""
         known = slots.instructions[proposal.module]
         index: int | None = None
-        if proposal.instruction is not None and proposal.instruction not in known:
-            index = len(known)
-            slots = slots.with_instructions(proposal.module, [proposal.instruction])
-            self.sources[proposal.module].append(proposal.settings)
+        choice: int | None = None
+        if proposal.instruction is not None:
+            new = proposal.instruction not in known
+            choice = len(known) if new else known.index(proposal.instruction)
+            if new:
+                index = choice
+                slots = slots.with_instructions(proposal.module, [proposal.instruction])
+                self.sources[proposal.module].append(proposal.settings)
         self.task.emit(
             {
                 "event": "proposal",
@@ -134,9 +150,20 @@ class Proposing:
                 "error": proposal.error,
             }
         )
-        return slots
+        return slots, choice
 
     def _note(self, kind: str, written: Written) -> None:
         self.task.emit({"event": "text", "kind": kind, "text": written.text})
         if written.error:
             self.task.emit({"event": "note", "text": written.error})
+
+
+def credited(slots: Slots, module: str, trials: Sequence[Trial]) -> list[Tried | None]:
+    """Each instruction's credit: the mean over the examples of all trials that used it, and n."""
+    credits: list[Tried | None] = []
+    for index, text in enumerate(slots.instructions[module]):
+        used = [t for t in trials if t.config.get(slot(module, INSTRUCTION), 0) == index]
+        n = sum(t.n for t in used)
+        mean = sum(t.score * t.n for t in used) / n if n else 0.0
+        credits.append(Tried(text, mean, n) if n else None)
+    return credits

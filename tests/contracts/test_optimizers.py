@@ -22,7 +22,7 @@ import mipro
 from mipro.errors import ConfigError, DataError, MetricError
 from mipro.journal import read_journal
 from mipro.lm.base import UnavailableError
-from mipro.optimizers.optimize import METHODS
+from mipro.optimizers.methods import METHODS
 from mipro.programs.prompt import candidate_digest
 
 pytestmark = pytest.mark.parametrize("method", METHODS)

@@ -26,8 +26,8 @@ from mipro.errors import ConfigError
 from mipro.lm.base import Completion, Request, UnavailableError
 from mipro.lm.simulated import SimulatedLM
 from mipro.optimizers.loop import run_loop
+from mipro.optimizers.methods import METHODS
 from mipro.optimizers.mipro import Mipro
-from mipro.optimizers.optimize import METHODS
 from mipro.optimizers.random_search import RandomSearch
 from mipro.optimizers.task import Step, Trial
 

@@ -29,8 +29,8 @@ from mipro.journal import read_journal
 from mipro.lm.base import UnavailableError
 from mipro.lm.simulated import SimulatedLM
 from mipro.optimizers.loop import run_loop
+from mipro.optimizers.methods import METHODS
 from mipro.optimizers.mipro import Mipro
-from mipro.optimizers.optimize import METHODS
 from mipro.programs.prompt import candidate_digest
 
 PROPOSED = "`proposed_instruction`"

@@ -19,7 +19,7 @@ from mipro.journal import read_journal
 from mipro.lm.base import LMTimeoutError, UnavailableError
 from mipro.lm.budget import Budget
 from mipro.lm.simulated import SimulatedLM
-from mipro.optimizers.optimize import METHODS
+from mipro.optimizers.methods import METHODS
 
 
 @pytest.fixture(scope="module")
