@@ -184,3 +184,24 @@ class LM(Protocol):
     def __call__(self, request: Request, /) -> Completion:
         """Answer `request`. Raises `LMError` (only), of the kind that fits."""
         ...
+
+
+@runtime_checkable
+class Wrapper(LM, Protocol):
+    """An LM that wraps another, and can do for a second one what it does for that.
+
+    Metering, budgets, a run's replies and the cache are wrappers. A module that has an LM of its
+    own has it asked through those of the run, so that nothing it is asked escapes them.
+    """
+
+    def over(self, own: LM, /) -> LM:
+        """The same wrapping, the same books, around `own`."""
+        ...
+
+
+def through(run: LM, own: LM) -> LM:
+    """`own`, asked through all that the LM of a run is asked through; as it is where that is bare.
+
+    A user's own wrapper without `over` counts as bare: it is not put around `own`.
+    """
+    return run.over(own) if isinstance(run, Wrapper) else own

@@ -17,7 +17,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from mipro.errors import ConfigError
-from mipro.lm.base import LM, Completion, LMError, Request, Usage
+from mipro.lm.base import LM, Completion, LMError, Request, Usage, through
 from mipro.lm.cache import Cached
 from mipro.lm.price import Price
 
@@ -279,6 +279,10 @@ class Budgeted:
     def identity(self) -> str:
         """The wrapped LM's identity: a budget changes no reply."""
         return self.lm.identity
+
+    def over(self, own: LM) -> LM:
+        """`own` under the same budget."""
+        return budgeted(through(self.lm, own), self.spending)
 
     def __call__(self, request: Request, /) -> Completion:
         """Answer as the wrapped LM does, if there is money for it."""

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from mipro import strict
-from mipro.lm.base import LM, MOST_TOKENS, Completion, LMError, Request, Usage
+from mipro.lm.base import LM, MOST_TOKENS, Completion, LMError, Request, Usage, through
 from mipro.lm.flights import Flights
 
 _APPLICATION = 0x4D495052  # "MIPR", in the file's header: a file that is ours says so
@@ -92,6 +92,14 @@ class Cached:
         other.__dict__.update(self.__dict__)
         other.lm, other._owner = wrap(self.lm), self  # the file stays open as long as either lives
         return other
+
+    def over(self, own: LM) -> Cached:
+        """`own` before the same file, its replies told apart by its identity.
+
+        One that has a cache of its own keeps to that one.
+        """
+        under = through(self.lm, own)
+        return under if isinstance(under, Cached) else self.around(lambda _: under)
 
     def __len__(self) -> int:
         """The number of replies stored."""

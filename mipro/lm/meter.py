@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
-from mipro.lm.base import LM, Completion, LMError, Request
+from mipro.lm.base import LM, Completion, LMError, Request, through
 from mipro.lm.budget import BudgetExceeded, Spending
 from mipro.lm.price import Price
 
@@ -204,6 +204,10 @@ class Metered:
     def identity(self) -> str:
         """The wrapped LM's identity: metering changes no reply."""
         return self.lm.identity
+
+    def over(self, own: LM) -> Metered:
+        """`own`, booked under the same role in the same ledger, with its own model."""
+        return replace(self, lm=through(self.lm, own))
 
     def __call__(self, request: Request, /) -> Completion:
         """Answer as the wrapped LM does, and book it."""

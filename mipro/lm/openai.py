@@ -108,8 +108,26 @@ class OpenAILM:
         return f"OpenAILM({self.model!r}, base_url={self.base_url!r})"
 
     def __call__(self, request: Request, /) -> Completion:
-        """Ask the endpoint. Raises the `LMError` that fits, after the retries."""
-        key, body = self._key(), self._body(request)
+        """Ask the endpoint. Raises the `LMError` that fits, after the retries.
+
+        Of one that gives fewer texts than `request.n` the rest is asked for in further requests, as
+        further rollouts; each counts among the completion's `retries`.
+        """
+        key = self._key()
+        completion = self._answered(request, key)
+        while (had := len(completion.texts)) < request.n:
+            rest = replace(request, n=request.n - had, rollout=request.rollout + had)
+            try:
+                completion = _joined(completion, self._answered(rest, key))
+            except LMError as error:
+                error.usage += completion.usage
+                error.retries += completion.retries + 1
+                raise
+        return completion
+
+    def _answered(self, request: Request, key: Key) -> Completion:
+        """What one request comes to, after the retries."""
+        body = self._body(request)
         retries, paid = 0, Usage()
         for reasks in range(self._max_reasks + 1):
             answer, again = self._ask(request, body, key, retries)
@@ -259,6 +277,17 @@ class OpenAILM:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         OpenAILM.__init__(self, **state)
+
+
+def _joined(first: Completion, rest: Completion) -> Completion:
+    cut = "length" in (first.finish_reason, rest.finish_reason)
+    return replace(
+        first,
+        texts=first.texts + rest.texts,
+        usage=first.usage + rest.usage,
+        finish_reason="length" if cut else first.finish_reason,
+        retries=first.retries + rest.retries + 1,
+    )
 
 
 def _check(

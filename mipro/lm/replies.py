@@ -25,7 +25,7 @@ from typing import Any
 from mipro.errors import ConfigError
 from mipro.lines import LineFile, WriteError, read_lines
 from mipro.lm import base
-from mipro.lm.base import LM, Completion, LMError, Request, Usage
+from mipro.lm.base import LM, Completion, LMError, Request, Usage, through
 from mipro.lm.cache import Cached, read_texts, read_usage
 from mipro.lm.cache import of_kind as _a
 from mipro.lm.flights import Flights
@@ -46,11 +46,13 @@ class RepliesError(LMError):
 class Luggage:
     """Replies by digest that travel with an example to another process, or home from it.
 
-    `own` are those that this example was the first to use, `known` were used before.
+    `own` are those that this example was the first to use, `known` were used before; `models` has
+    the model that each of `own` was asked of, on the way home.
     """
 
     own: Mapping[str, Reply] = field(default_factory=dict)
     known: Mapping[str, Reply] = field(default_factory=dict)
+    models: Mapping[str, str] = field(default_factory=dict)
 
 
 class Replies:
@@ -64,6 +66,7 @@ class Replies:
         self._used: dict[str, Reply] = dict(luggage.known) if luggage else {}
         self._had: dict[str, Reply] = dict(luggage.own) if luggage else {}  # in an earlier sitting
         self._first: dict[str, Reply] = {}  # what was used here for the first time, where `luggage`
+        self._models: dict[str, str] = {}  # whom it was asked of
         self._log = luggage is not None
         # of an earlier sitting: what was answered in this process, and in others
         self._here: dict[str, Reply] = {}
@@ -137,7 +140,9 @@ class Replies:
         """
         digest = request.digest(lm.identity)
         if turn is not None:
-            turn.used[digest] = None
+            turn.used[digest] = lm.model
+        if self._log:
+            self._models[digest] = lm.model
 
         def keep(completion: Completion) -> None:
             if digest not in self._used:
@@ -193,14 +198,14 @@ class Replies:
         So each turn's ledger is that of turns taken one after the other. Turns are settled in
         their order, each when its calls are over.
         """
-        for digest in turn.used:
+        for digest, model in turn.used.items():
             with self._flights.lock:
                 payer = self._payers.pop(digest, turn)
                 reply = self._used.get(digest)
             if payer is not turn and reply is not None:
                 move = entry_of(reply) - Entry(cached=1)
-                turn.ledger.corrected(turn.role, turn.model, move)
-                payer.ledger.corrected(payer.role, payer.model, Entry() - move)
+                turn.ledger.corrected(turn.role, model, move)
+                payer.ledger.corrected(payer.role, model, Entry() - move)
 
     # ---- work in other processes --------------------------------------------------------------
 
@@ -219,13 +224,16 @@ class Replies:
         ]
 
     def unpacked(self, homes: Mapping[Place, Luggage], model: str) -> None:
-        """Keep what examples brought home from `model`, in one write. Raises `RepliesError`."""
+        """Keep what examples brought home, in one write; from `model`, where they do not say.
+
+        Raises `RepliesError`.
+        """
         lines: list[Mapping[str, Any]] = []
         for place, luggage in homes.items():
             had = self._abroad.get(place, {})
             for digest, reply in luggage.own.items():
                 if digest not in self._here and digest not in had:
-                    where = {"lm": model, "of": place}
+                    where = {"lm": luggage.models.get(digest, model), "of": place}
                     lines.append({"digest": digest, **where, **_to_json(reply)})
         self._write(lines)
         with self._flights.lock:
@@ -241,7 +249,8 @@ class Replies:
 
     def luggage(self) -> Luggage:
         """What was used here for the first time, to be brought home."""
-        return Luggage(own=dict(self._first))
+        own = dict(self._first)
+        return Luggage(own, models={digest: self._models[digest] for digest in own})
 
 
 @dataclass(eq=False)
@@ -250,12 +259,11 @@ class Turn:
 
     ledger: Ledger
     role: str
-    model: str
-    used: dict[str, None] = field(default_factory=dict)  # digests, in order
+    used: dict[str, str] = field(default_factory=dict)  # digest → model asked, in order
 
     def __getstate__(self) -> dict[str, Any]:
         """Without what was used: another process settles nothing."""
-        return {"ledger": self.ledger, "role": self.role, "model": self.model, "used": {}}
+        return {"ledger": self.ledger, "role": self.role, "used": {}}
 
 
 @dataclass(frozen=True)
@@ -275,6 +283,10 @@ class Once:
     def identity(self) -> str:
         """The wrapped LM's identity: remembering changes no reply."""
         return self.lm.identity
+
+    def over(self, own: LM) -> Once:
+        """`own`, its replies kept in the same place, and told apart by its identity."""
+        return replace(self, lm=through(self.lm, own))
 
     def __call__(self, request: Request, /) -> Completion:
         """The run's reply to `request`. Raises as the LM does, and `RepliesError`."""

@@ -231,16 +231,13 @@ def _is_count(value: Any) -> bool:
 
 
 def read_reply(body: dict[str, Any], request: Request, model: str) -> Completion:
-    """A parsed reply as a `Completion`. Raises `Unusable` where it holds no text to use."""
+    """A parsed reply as a `Completion`, of fewer texts where the endpoint knows no `n`.
+
+    Raises `Unusable` where a text is of no use.
+    """
     choices = sorted(body["choices"], key=lambda choice: choice.get("index", 0))
     usage = _usage(body, request)
     try:
-        if len(choices) < request.n:
-            raise Unusable(
-                f"{request.n} replies were asked for and {len(choices)} came: the endpoint may not "
-                "support n. Ask for one at a time, with different rollouts.",
-                again=False,
-            )
         texts = tuple(_text(choice) for choice in choices[: request.n])
     except Unusable as unusable:
         unusable.usage = usage

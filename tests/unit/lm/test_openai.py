@@ -180,9 +180,21 @@ def test_an_answer_that_is_no_completion_says_why(faulty, body, reason):
     assert reason in failure(lm_at(end, api_key=KEY), kind=base.MalformedResponseError)
 
 
-def test_fewer_replies_than_asked_for_are_refused(faulty):
-    message = failure(lm_at(faulty((200, good()))), ask(n=2), base.MalformedResponseError)
-    assert "2 replies were asked for and 1 came" in message
+def test_of_an_endpoint_that_knows_no_n_the_rest_is_asked_for_one_by_one(faulty):
+    end = faulty(*((200, good(text)) for text in ("a", "b", "c")))
+    completion = lm_at(end, seed=40)(ask(n=3))
+    assert completion.texts == ("a", "b", "c")
+    assert completion.usage == base.Usage(9, 6)
+    assert completion.retries == 2
+    assert [body.get("n", 1) for body in end.seen] == [3, 2, 1]
+    assert [body["seed"] for body in end.seen] == [40, 41, 42]
+
+
+def test_where_the_rest_fails_what_came_is_paid_all_the_same(faulty):
+    end = faulty((200, good()), (400, {"error": {"message": "no"}}))
+    with pytest.raises(base.LMError) as caught:
+        lm_at(end)(ask(n=2))
+    assert (caught.value.usage, caught.value.retries) == (base.Usage(3, 2), 1)
 
 
 def test_what_cannot_be_sent_is_one_requests_fault(faulty):
