@@ -10,7 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from mipro import data, errors, lm, metrics, programs, proposers, stats, tpe, worlds
+    from mipro import data, errors, lm, metrics, programs, proposers, stats, tasks, tpe, worlds
     from mipro.bootstrapping import Bootstrap, Teacher, bootstrap
     from mipro.data import Example, load_csv, load_jsonl, split
     from mipro.errors import MiproError
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from mipro.programs.signature import Input, Output, Signature
     from mipro.programs.trace import ModuleCall, Prediction, Trace
     from mipro.stats import interval, paired_test
+    from mipro.tasks.task import PaperTask, load_task
 
 __version__ = "0.1.0"
 
@@ -63,9 +64,21 @@ _HOMES = {
     "mipro.programs.trace": ("ModuleCall", "Prediction", "Trace"),
     "mipro.optimizers.result": ("Comparison", "Result"),
     "mipro.stats": ("interval", "paired_test"),
+    "mipro.tasks.task": ("PaperTask", "load_task"),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
-_ROOMS = ("data", "errors", "lm", "metrics", "programs", "proposers", "stats", "tpe", "worlds")
+_ROOMS = (
+    "data",
+    "errors",
+    "lm",
+    "metrics",
+    "programs",
+    "proposers",
+    "stats",
+    "tasks",
+    "tpe",
+    "worlds",
+)
 
 __all__ = [
     "LM",
@@ -93,6 +106,7 @@ __all__ = [
     "OpenAILM",
     "Outcome",
     "Output",
+    "PaperTask",
     "Predict",
     "Prediction",
     "Price",
@@ -115,6 +129,7 @@ __all__ = [
     "lm",
     "load_csv",
     "load_jsonl",
+    "load_task",
     "metric",
     "metrics",
     "optimize",
@@ -124,6 +139,7 @@ __all__ = [
     "resume",
     "split",
     "stats",
+    "tasks",
     "tpe",
     "worlds",
 ]

@@ -122,8 +122,9 @@ def load_csv(
 ) -> list[Example]:
     """Read a CSV file with a header line; `types` converts named columns (say `{"age": float}`).
 
-    Columns without a name are dropped where they are empty. Raises `DataError` with file and line
-    on a column named twice, a row of the wrong width, an empty input, or a value its type refuses.
+    A column without a name is dropped where it is empty, unless `types` names it (`""`). Raises
+    `DataError` with file and line on a column named twice, a row of the wrong width, an empty
+    input, or a value its type refuses.
     """
     inputs, types = _input_names(inputs), types or {}
     with _opened(path) as file:
@@ -150,7 +151,7 @@ def _header(
     names: list[str], types: Mapping[str, Callable[[str], Any]], path: str | Path, line: int
 ) -> list[str]:
     for i, name in enumerate(names):
-        if name.strip() and name in names[:i]:
+        if (name.strip() or name in types) and name in names[:i]:
             raise _bad(path, line, f"two columns are called '{name}'")
     for name in types:
         if names and name not in names:
@@ -169,7 +170,7 @@ def _row(
         raise _bad(path, line, f"{len(cells)} values for {len(header)} columns")
     row: dict[str, Any] = {}
     for name, cell in zip(header, cells, strict=True):
-        if not name.strip():
+        if not name.strip() and name not in types:
             if cell.strip():
                 raise _bad(path, line, f"the value {cell!r} stands in a column without a name")
             continue

@@ -161,9 +161,18 @@ def _last_number(value: Any) -> float | None:
 
 
 def _title_recall(field: str, gold: str, example: Example, prediction: Prediction) -> float:
-    wanted = {normalize(title) for title in _golds(_label(example, gold))}
+    wanted = set(map(_title, _golds(_label(example, gold))))
     found: Iterable[Any] = _golds(prediction[field])
-    return len(wanted & {normalize(title) for title in found}) / len(wanted) if wanted else 1.0
+    return len(wanted & set(map(_title, found))) / len(wanted) if wanted else 1.0
+
+
+def _title(title: Any) -> str:
+    """Normalized; one of punctuation and articles alone ("!!!", "The The") stays as it is."""
+    return normalize(title) or str(title).strip()
+
+
+def _all_titles(field: str, gold: str, example: Example, prediction: Prediction) -> bool:
+    return _title_recall(field, gold, example, prediction) == 1.0
 
 
 def exact_match(field: str) -> Metric:
@@ -189,3 +198,8 @@ def numeric_match(field: str, tolerance: float = 1e-6) -> Metric:
 def title_recall(field: str = "titles", gold: str = "titles") -> Metric:
     """The share of the example's `gold` titles found among the predicted `field`."""
     return Metric(partial(_title_recall, field, gold), f"title_recall({field})")
+
+
+def all_titles(field: str = "titles", gold: str = "titles") -> Metric:
+    """Are all of the example's `gold` titles among the predicted `field`? (the paper's HoVer)"""
+    return Metric(partial(_all_titles, field, gold), f"all_titles({field})")

@@ -1,4 +1,8 @@
-"""Reading comprehension whose answers have a form that depends on what is asked for."""
+"""Reading comprehension whose answers have a form that depends on what is asked for.
+
+One passage, one call: the program of the conditional world. The paper's HotPotQA Conditional has to
+find its passages first, and runs the program of HotPotQA, `hotpotqa.MultiHop`.
+"""
 
 from __future__ import annotations
 

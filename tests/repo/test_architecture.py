@@ -25,6 +25,7 @@ LAYERS = (
     {"proposers"},
     {"optimizers"},
     {"worlds"},
+    {"tasks"},
     {"importing", "terminal"},
     {"config"},
     {"cli"},

@@ -111,6 +111,24 @@ def test_title_recall():
     assert recall([], ["y"]) == 1.0
 
 
+def test_all_titles_is_all_or_nothing():
+    metric = metrics.all_titles("found", gold="titles")
+
+    def score(wanted, found):
+        return metric(Example({"q": 1, "titles": wanted}, ("q",)), Prediction(found=found))
+
+    assert score(["The A Team", "B", "C"], ["b", "x", "a team!", "c"]) == 1.0
+    assert score(["The A Team", "B", "C"], ["b", "x", "a team!"]) == 0.0
+    assert score(["B"], []) == 0.0
+
+
+@pytest.mark.parametrize("make", [metrics.title_recall, metrics.all_titles])
+def test_a_title_of_articles_and_punctuation_alone_is_a_title(make):
+    example = Example({"q": 1, "titles": ["!!!"]}, ("q",))
+    assert make()(example, Prediction(titles=["The The", "A"])) == 0.0
+    assert make()(example, Prediction(titles=["!!!"])) == 1.0
+
+
 BUILT_IN = [metrics.exact_match, metrics.same_text, metrics.f1, metrics.numeric_match]
 
 
