@@ -110,6 +110,8 @@ def coordinate_ascent(
         height = np.where(higher, values[rows, to], height)
         slot = space.column_of_choice[to]
         full[rows[higher], slot[higher]] = (to - space.offsets[slot])[higher]
+    # a row stands among its own moves once a variable: one of them is enough
+    values[rows[:, None], (full + space.offsets)[:, 1:]] = -np.inf
     return _best_move(space, full, values, seen)
 
 

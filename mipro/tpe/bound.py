@@ -36,7 +36,8 @@ class UpperBound:
     """An acquisition function: upper bound of P(good | x).
 
     ``centres`` (M, D) codes and their memberships ``good`` (M,); ``ratios`` λ_d (D,); ``base`` γ;
-    ``curiosity`` κ₁ and ``optimism`` κ₂ in standard deviations.
+    ``curiosity`` κ₁ and ``optimism`` κ₂ in standard deviations. ``asked`` (M, D) is another
+    configuration that a centre stands for as well (`TPE.tell`); None: it stands for itself alone.
     """
 
     space: Space
@@ -48,6 +49,7 @@ class UpperBound:
     prior: float = 1.0
     curiosity: float = 1.0
     optimism: float = 1.0
+    asked: Codes | None = None
 
     def __call__(self, codes: Codes) -> Floats:
         """(N, D) codes -> (N,)."""
@@ -55,7 +57,7 @@ class UpperBound:
 
     def evidence(self, codes: Codes) -> tuple[Floats, Floats]:
         """a(x) and n(x), the prior's share among them. (N, D) codes -> 2 × (N,)."""
-        similar = similarity(self.space, self.centres, codes, self.ratios)  # (M, N)
+        similar = similarity(self.space, self.centres, codes, self.ratios, self.asked)  # (M, N)
         hot = one_hot(self.space, codes)
         prior = self._prior(hot @ self.marginals.log_ratio, hot @ self.marginals.variance)
         return self.good @ similar + self.prior * prior, similar.sum(axis=0) + self.prior
@@ -65,7 +67,7 @@ class UpperBound:
 
         Column c of row r is row r with the variable of choice c set to it (`Space.offsets`).
         """
-        if not self.space.is_flat:
+        if not self.space.is_flat or self.asked is not None:
             return self._each(full)
         space, slot = self.space, self.space.column_of_choice
         at = full + space.offsets  # (R, D) the choice taken

@@ -13,14 +13,26 @@ from collections.abc import Callable
 import numpy as np
 
 from mipro.tpe.parzen import Floats, one_hot
-from mipro.tpe.space import Codes, Space
+from mipro.tpe.space import INACTIVE, Codes, Space
 
 
-def similarity(space: Space, centres: Codes, codes: Codes, ratios: Floats) -> Floats:
-    """Product kernel over its height at the centre, Π_d k_d(x_d|x_id) / k_d(x_d|x_d). (n, N)."""
+def similarity(
+    space: Space, centres: Codes, codes: Codes, ratios: Floats, asked: Codes | None = None
+) -> Floats:
+    """Product kernel over its height at the centre, Π_d k_d(x_d|x_id) / k_d(x_d|x_d). (n, N).
+
+    A centre that stands for ``asked`` (n, D) as well is, variable by variable, as near as the
+    nearer of the two; where only one of them is active, that one speaks.
+    """
     blocks = [np.zeros((len(centres), 0))]
     for d, (size, ratio) in enumerate(zip(space.sizes, ratios, strict=True)):
-        blocks.append(_log_similar(size, float(ratio))[centres[:, d], :-1])
+        table = _log_similar(size, float(ratio))
+        own = table[centres[:, d], :-1]
+        if asked is not None:
+            of_asked = table[asked[:, d], :-1]
+            active = (centres[:, [d]] != INACTIVE, asked[:, [d]] != INACTIVE)
+            own = np.where(active[1] & (~active[0] | (of_asked > own)), of_asked, own)
+        blocks.append(own)
     return np.asarray(np.exp(np.hstack(blocks) @ one_hot(space, codes).T))
 
 

@@ -16,7 +16,7 @@ import numpy as np
 
 from mipro.tpe.acquisition import worth_a_second_look
 from mipro.tpe.parzen import Floats
-from mipro.tpe.space import INACTIVE, Config, Key, Space
+from mipro.tpe.space import INACTIVE, Codes, Config, Key, Space
 from mipro.tpe.split import Pool, Posterior, Tally, shrink
 
 
@@ -50,6 +50,8 @@ class History:
     scores: list[float] = field(default_factory=list)
     ns: list[int] = field(default_factory=list)
     pending: dict[Key, None] = field(default_factory=dict)  # ordered, unlike a set
+    asked: dict[Key, Key] = field(default_factory=dict)  # what was asked where this came of it
+    barred: set[tuple[int, int]] = field(default_factory=set)  # (column, code) not to be asked now
     tally: Tally = field(init=False)
     counts: Floats = field(init=False)  # distinct configurations with each choice, (C,)
     examples: int = 0  # behind all scores
@@ -61,27 +63,53 @@ class History:
         self.keys, self.scores, self.ns, self.examples = [], [], [], 0
         for key, score, n in told:
             self._add(key, score, n)
+        for key, asked in self.asked.items():
+            self._count(asked, besides=key)
+
+    def _count(self, key: Key, besides: Key | None = None) -> None:
+        """Count the choices of ``key``, but for those it shares with ``besides``."""
+        codes = np.asarray(key, dtype=np.int64)
+        counted = codes != INACTIVE
+        if besides is not None:
+            counted &= codes != besides
+        self.counts[(codes + self.space.offsets)[counted]] += 1
 
     def _add(self, key: Key, score: float, n: int) -> None:
         if key not in self.tally.rows:
-            codes = np.asarray(key, dtype=np.int64)
-            self.counts[(codes + self.space.offsets)[codes != INACTIVE]] += 1
+            self._count(key)
         self.tally.add(key, score, n)
         self.keys.append(key)
         self.scores.append(score)
         self.ns.append(n)
         self.examples += n
 
-    def tell(self, config: Mapping[str, Any], score: float, n: int) -> None:
+    def tell(
+        self,
+        config: Mapping[str, Any],
+        score: float,
+        n: int,
+        asked: Mapping[str, Any] | None = None,
+    ) -> None:
         """Add one observation. ValueError, and nothing added, if it is not one."""
         key = self.space.key(config)
+        other = key if asked is None else self.space.key(asked)
         if isinstance(n, bool) or not isinstance(n, (int, np.integer)) or n < 1:
             raise ValueError(f"n is a whole number of examples, at least 1, not {n!r}")
         value = float(score)
         if not math.isfinite(value):
             raise ValueError(f"the score of {dict(config)!r} is {value}: a finite number is needed")
+        self.pending.pop(other, None)
         self.pending.pop(key, None)
         self._add(key, value, int(n))
+        if other != key and key not in self.asked:
+            self.asked[key] = other
+            self._count(other, besides=key)
+
+    def asked_codes(self) -> Codes | None:
+        """What was asked for each row of `pool`, (U, D); None where always the row itself."""
+        if not self.asked:
+            return None
+        return np.array([self.asked.get(key, key) for key in self.tally.rows], dtype=np.int64)
 
     @property
     def observations(self) -> tuple[Observation, ...]:
@@ -122,14 +150,17 @@ class History:
                 for key, score, n in zip(self.keys, self.scores, self.ns, strict=True)
             ],
             "pending": [list(key) for key in self.pending],
+            "asked": [[list(key), list(other)] for key, other in self.asked.items()],
         }
 
     @classmethod
     def from_state(cls, space: Space, state: Mapping[str, Any]) -> History:
         """The inverse of `state`."""
         history = cls(space)
+        asked = {tuple(codes): other for codes, other in state["asked"]}
         for codes, score, n in state["observations"]:
-            history.tell(space.decode(codes), score, n)
+            other = asked.get(tuple(codes), codes)
+            history.tell(space.decode(codes), score, n, space.decode(other))
         for codes in state["pending"]:
             history.pending[space.key(space.decode(codes))] = None
         return history
@@ -138,7 +169,8 @@ class History:
         """The same history on a grown space, where codes keep their meaning."""
         if not space.is_growth_of(self.space):
             raise ValueError(f"{space} is not {self.space} with choices appended")
-        return History(space, [*self.keys], [*self.scores], [*self.ns], dict(self.pending))
+        told = [*self.keys], [*self.scores], [*self.ns]
+        return History(space, *told, dict(self.pending), dict(self.asked))
 
 
 @final
@@ -150,7 +182,10 @@ class Seen:
     excluded: frozenset[Key]
 
     def __contains__(self, key: object) -> bool:
-        return key in self.history or key in self.excluded
+        if key in self.history or key in self.excluded:
+            return True
+        barred = self.history.barred
+        return isinstance(key, tuple) and any(key[column] == code for column, code in barred)
 
 
 Seed: TypeAlias = int | Sequence[int] | np.random.SeedSequence | np.random.Generator

@@ -46,7 +46,7 @@ from mipro.tpe.split import (
     hard_membership,
     linear_gamma,
     shrink,
-    soft_membership,
+    soft_memberships,
 )
 
 MOST = 200  # configurations that speak each for itself, the best ones
@@ -209,14 +209,24 @@ class TPE:
         """Whether every configuration of the space has been told."""
         return self._history.exhausted
 
-    def ask(self, exclude: Iterable[Mapping[str, Any]] = ()) -> Config:
-        """A configuration to evaluate; see `Sampler.ask`."""
+    def ask(
+        self,
+        exclude: Iterable[Mapping[str, Any]] = (),
+        *,
+        without: Iterable[tuple[str, Any]] = (),
+    ) -> Config:
+        """A configuration to evaluate; see `Sampler.ask`.
+
+        ``without`` are choices, (name, value), that it is not to hold; if all that is left to be
+        asked a first time holds one of them, something is asked again.
+        """
         history = self._history
+        history.barred = {self.space.choice(name, value) for name, value in without}
         busy = {self.space.key(config) for config in exclude} | set(history.pending)
         if self.in_startup:
             key = self._first(busy)
         elif not history.keys:  # the start-up is all out and nothing has come back
-            key = as_key(acquisition.any_unseen(self.space, self._rng, busy))
+            key = as_key(acquisition.any_unseen(self.space, self._rng, history.besides(busy)))
         elif self.settings.classic:
             key = self._published(busy)
         else:
@@ -226,9 +236,21 @@ class TPE:
         history.pending[key] = None
         return self.space.decode(key)
 
-    def tell(self, config: Mapping[str, Any], score: float, n: int = 1) -> None:
-        """The mean ``score`` of ``config`` over ``n`` examples; see `Sampler.tell`."""
-        self._history.tell(config, score, n)
+    def tell(
+        self,
+        config: Mapping[str, Any],
+        score: float,
+        n: int = 1,
+        *,
+        asked: Mapping[str, Any] | None = None,
+    ) -> None:
+        """The mean ``score`` of ``config`` over ``n`` examples; see `Sampler.tell`.
+
+        ``asked`` is another configuration, of which ``config`` is what came: a choice *new* that
+        made the next index. The score speaks for the choices of both, once where they share them;
+        recommended is ``config``, and of several ``asked`` of one ``config`` the first counts.
+        """
+        self._history.tell(config, score, n, asked)
 
     def best(self) -> Best:
         """The configuration with the highest posterior mean. ValueError before any is told.
@@ -269,7 +291,7 @@ class TPE:
             return as_key(acquisition.exact(self.space, score, seen))
         found = acquisition.coordinate_ascent(
             self.space,
-            score.moves,
+            lambda full: self._allowed(full, score.moves(full)),
             self._rng,
             seen,
             self._starts(pool, posterior, score),
@@ -279,17 +301,25 @@ class TPE:
             acquisition.any_unseen(self.space, self._rng, seen) if found is None else found
         )
 
+    def _allowed(self, full: Codes, values: Floats) -> Floats:
+        """Values of moves (R, C) from ``full`` (R, D), -∞ for those that hold a barred choice."""
+        for column, code in self._history.barred:
+            own = self.space.column_of_choice == column  # moves of that variable
+            values[np.ix_(full[:, column] == code, ~own)] = -np.inf
+            values[:, self.space.offsets[column] + code] = -np.inf
+        return values
+
     def _starts(self, pool: Pool, posterior: Posterior, score: UpperBound) -> Codes:
         """The best so far; the best choice of each variable alone, by ratio and by its bound."""
         best = top(posterior.mean, self.settings.restarts - 2)
         ratio, spread = score.marginals.log_ratio, score.marginals.variance
-        parts = [
-            slice(start, start + size)
-            for start, size in zip(self.space.offsets.tolist(), self.space.sizes, strict=True)
-        ]
         bound = ratio + np.sqrt(np.maximum(spread, 0.0))
-        alone = [[int(each[part].argmax()) for part in parts] for each in (ratio, bound)]
-        return np.vstack([pool.codes[best], np.array(alone, dtype=np.int64)])
+        starts, slot = self.space.offsets, self.space.column_of_choice
+        both = np.stack([ratio, bound])
+        highest = both == np.maximum.reduceat(both, starts, axis=1)[:, slot]  # (2, C)
+        alone = [np.flatnonzero(row) for row in highest]  # of equals, the first
+        first = [at[np.searchsorted(at, starts)] - starts for at in alone]
+        return np.vstack([pool.codes[best], *first])
 
     def _score(self, pool: Pool, posterior: Posterior) -> UpperBound:
         """Steps 3 and 4, from the `MOST` best: the others are bad, and count only as that."""
@@ -297,8 +327,11 @@ class TPE:
         best = top(posterior.mean, MOST)
         codes = pool.codes[best]
         speaking = replace(posterior, mean=posterior.mean[best], sd=posterior.sd[best])
-        judged = soft_membership(speaking, s.marginal_gamma * len(pool.n) / len(best), MOST / 4)
-        good = judged @ one_hot(space, codes)
+        wanted = min(s.marginal_gamma * len(pool.n), MOST / 4), min(s.gamma * len(pool.n), MOST / 8)
+        judged, near = soft_memberships(speaking, wanted)
+        asked = self._history.asked_codes()
+        asked = None if asked is None else asked[best]
+        good = judged @ spoken(space, codes, asked)
         alone = marginals(
             space, good, self._history.counts - good, float(judged.sum()) / len(pool.n)
         )
@@ -308,11 +341,11 @@ class TPE:
             return UpperBound(
                 space, nothing, np.zeros(0), alone, ratios, s.gamma, s.prior, s.curiosity, 0.0
             )
-        member = expected_improvement if s.improvement else soft_membership
-        near = member(speaking, s.gamma * len(pool.n) / len(best), MOST / 8)
+        if s.improvement:
+            near = expected_improvement(speaking, s.gamma * len(pool.n) / len(best), MOST / 8)
         ratios = s.ratio ** np.maximum(alone.relevance, LEAST)
         return UpperBound(
-            space, codes, near, alone, ratios, s.gamma, s.prior, s.curiosity, s.optimism
+            space, codes, near, alone, ratios, s.gamma, s.prior, s.curiosity, s.optimism, asked
         )
 
     def _published(self, busy: set[Key]) -> Key | None:
@@ -371,6 +404,12 @@ def top(values: Floats, count: int) -> Codes:
     if len(values) <= count:
         return np.arange(len(values))
     return np.sort(np.argpartition(-values, count - 1)[:count])
+
+
+def spoken(space: Space, codes: Codes, asked: Codes | None) -> Floats:
+    """`one_hot` of (U, D) codes with the choices of what was asked for them. (U, C)."""
+    hot = one_hot(space, codes)
+    return hot if asked is None else np.maximum(hot, one_hot(space, asked))
 
 
 def believed(space: Space, pool: Pool) -> Posterior:

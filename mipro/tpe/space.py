@@ -81,6 +81,7 @@ class Space:
         self.order: tuple[int, ...] = self._topological()  # columns, parents before children
         self.sizes: tuple[int, ...] = tuple(len(v.choices) for v in self.variables)
         self.is_flat: bool = all(v.parent is None for v in self.variables)
+        self._active_on = [self._table(v) for v in self.variables]
         # all choices of all variables side by side, C of them: where each variable's begin (D,),
         # and whose each is (C,)
         self.offsets: Codes = np.cumsum([0, *self.sizes[:-1]], dtype=np.int64)[: len(self.sizes)]
@@ -101,6 +102,12 @@ class Space:
         if not codes:
             raise ValueError(f"{name!r} depends on no value of {parent!r}: it is never active")
         return column, tuple(codes)
+
+    def _table(self, v: Variable) -> NDArray[np.bool_]:
+        """Whether a variable is active by the code of its parent; the last: its parent is not."""
+        table = np.zeros(1 if v.parent is None else self.sizes[v.parent] + 1, dtype=bool)
+        table[list(v.on)] = True
+        return table
 
     def _topological(self) -> tuple[int, ...]:
         order: list[int] = []
@@ -128,6 +135,11 @@ class Space:
     def choices(self, name: str) -> tuple[Hashable, ...]:
         """The choices of a variable in the order of their codes."""
         return self.variables[self._column_of(name)].choices
+
+    def choice(self, name: str, value: Any) -> tuple[int, int]:
+        """The column of a variable, and the code of one of its values."""
+        column = self._column_of(name)
+        return column, self._code(column, value)
 
     def active(self, config: Mapping[str, Any]) -> tuple[str, ...]:
         """The names active under the values of ``config``, in the order of the space.
@@ -242,7 +254,7 @@ class Space:
         for d in self.order:
             v = self.variables[d]
             if v.parent is not None:
-                codes[~np.isin(codes[:, v.parent], v.on), d] = INACTIVE
+                codes[~self._active_on[d][codes[:, v.parent]], d] = INACTIVE
         return codes
 
     def sample_codes(self, rng: np.random.Generator, count: int) -> Codes:
@@ -271,6 +283,19 @@ class Space:
             values = (*v.choices, *choices) if d == column else v.choices
             pairs.append((v.name, Choice(values, self._when(v))))
         return Space(pairs)
+
+    def under(self, when: tuple[str, Any], prefix: str) -> dict[str, Choice]:
+        """The variables of this space as a branch of another: all active only under ``when``.
+
+        Names get ``prefix``; a variable that has a parent here keeps it.
+        """
+        branch = {}
+        for v in self.variables:
+            own = self._when(v)
+            branch[prefix + v.name] = Choice(
+                v.choices, when if own is None else (prefix + own[0], own[1])
+            )
+        return branch
 
     def _when(self, v: Variable) -> tuple[str, Any] | None:
         if v.parent is None:

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from math import ceil, sqrt
+from math import ceil, pi, sqrt
 from typing import TypeAlias, final
 
 import numpy as np
@@ -30,6 +30,7 @@ from mipro.tpe.parzen import Floats
 from mipro.tpe.space import Codes, Key, Space
 
 Gamma: TypeAlias = Callable[[int], int]
+ROOT_TAU = sqrt(2 * pi)
 
 
 @final
@@ -102,8 +103,9 @@ class Posterior:
 def are_counts(pool: Pool) -> bool:
     """Whether every score is a share of successes: n·y a whole number, 0 ≤ y ≤ 1."""
     successes = pool.mean * pool.n
-    whole = np.abs(successes - np.round(successes)) < 1e-6
-    return bool(np.all(whole & (pool.mean >= 0) & (pool.mean <= 1)))
+    if np.abs(successes - np.rint(successes)).max() >= 1e-6:
+        return False
+    return bool(pool.mean.min() >= 0 and pool.mean.max() <= 1)
 
 
 def example_variance(pool: Pool) -> float:
@@ -134,9 +136,9 @@ def shrink(pool: Pool, centre: Floats | float | None = None) -> Posterior:
     noise = example_variance(pool)
     if centre is None:
         centre = float(pool.n @ pool.mean / pool.n.sum())
-    c = np.broadcast_to(np.asarray(centre, dtype=float), pool.mean.shape)
-    count = len(pool.mean)
-    seen = float(((pool.mean - c) ** 2).mean() - (noise / pool.n).mean())
+    c = np.full(len(pool.mean), centre, dtype=float)
+    count, apart = len(pool.mean), pool.mean - c
+    seen = float(apart @ apart - noise * (1 / pool.n).sum()) / count
     spread = (count * max(seen, 0.0) + 5 * noise / 12) / (count + 5)
     if spread <= 0:  # all scores are equal and noiseless
         return Posterior(pool.mean.copy(), np.zeros(count), 0.0, 0.0, c)
@@ -167,8 +169,14 @@ def soft_membership(posterior: Posterior, share: float, most: float = np.inf) ->
 
     Ours. With sd → 0 it is the hard membership (equal scores share what there is).
     """
-    z, scale = _above(posterior, share, most)
-    return normal_cdf(z / scale)
+    above, scale = _above(posterior, (min(share * len(posterior.mean), most),))
+    return normal_cdf(above[0] / scale)
+
+
+def soft_memberships(posterior: Posterior, targets: Sequence[float]) -> Floats:
+    """`soft_membership` of several sums at once, at the price of one. (T,) -> (T, U)."""
+    above, scale = _above(posterior, targets)
+    return normal_cdf(above / scale)
 
 
 def expected_improvement(posterior: Posterior, share: float, most: float = np.inf) -> Floats:
@@ -180,14 +188,14 @@ def expected_improvement(posterior: Posterior, share: float, most: float = np.in
     """
     from scipy.special import ndtr
 
-    above, scale = _above(posterior, share, most)
-    z = above / scale
-    gain = scale * (z * ndtr(z) + np.exp(-0.5 * z * z) / np.sqrt(2 * np.pi))
+    above, scale = _above(posterior, (min(share * len(posterior.mean), most),))
+    z = above[0] / scale
+    gain = scale * (z * ndtr(z) + np.exp(-0.5 * z * z) / ROOT_TAU)
     return np.asarray(gain / gain.max())
 
 
-def _above(posterior: Posterior, share: float, most: float) -> tuple[Floats, Floats]:
-    """mean_u - y* and sd_u, with Σ Φ of their ratio = min(share·U, most). 2 × (U,)."""
+def _above(posterior: Posterior, targets: Sequence[float]) -> tuple[Floats, Floats]:
+    """mean_u - y* and sd_u, with Σ Φ of their ratio = each of ``targets``. (T, U) and (U,)."""
     from scipy.special import ndtr
 
     mean, sd = posterior.mean, posterior.sd
@@ -196,22 +204,29 @@ def _above(posterior: Posterior, share: float, most: float) -> tuple[Floats, Flo
         widest = max(float(mean.std()), 1.0)
         sd = np.full(len(mean), widest * 1e-9)
     sd = np.maximum(sd, widest * 1e-9)
-    target = min(share * len(mean), most)
-    low, high = float((mean - 9 * sd).min()), float((mean + 9 * sd).max())
-    ranked = np.partition(mean, len(mean) - 1 - min(int(target), len(mean) - 1))
-    level = float(ranked[len(mean) - 1 - min(int(target), len(mean) - 1)])  # were all sure
+    precision = 1 / sd
+    bottom, top = float((mean - 9 * sd).min()), float((mean + 9 * sd).max())
+    ranked = np.sort(mean)
+    # were all sure, it would be the one with so many above it
+    levels = [float(ranked[-1 - min(int(target), len(mean) - 1)]) for target in targets]
+    brackets = [(bottom, top)] * len(levels)
     for _ in range(100):  # Newton's steps, halving where one would leave the bracket
-        z = (mean - level) / sd
-        excess = float(ndtr(z).sum()) - target
-        if abs(excess) <= 1e-7 * target:
+        z = (mean - np.array(levels)[:, None]) * precision  # (T, U)
+        sums = ndtr(z).sum(axis=1).tolist()
+        slopes = (np.exp(-0.5 * z * z) @ precision / ROOT_TAU).tolist()
+        found = True
+        for t, target in enumerate(targets):
+            excess, level = sums[t] - target, levels[t]
+            low, high = brackets[t]
+            if abs(excess) <= 1e-7 * target or high - low <= 1e-15 * max(abs(low), abs(high)):
+                continue
+            found = False
+            brackets[t] = low, high = (level, high) if excess > 0 else (low, level)
+            step = level + excess / slopes[t] if slopes[t] > 0 else np.inf
+            levels[t] = step if low < step < high else 0.5 * (low + high)
+        if found:
             break
-        low, high = (level, high) if excess > 0 else (low, level)
-        slope = float(np.exp(-0.5 * z * z) @ (1 / sd)) / 2.5066282746310002  # √(2π)
-        step = level + excess / slope if slope > 0 else np.inf
-        level = step if low < step < high else 0.5 * (low + high)
-        if high - low <= 1e-15 * max(abs(low), abs(high)):
-            break
-    return mean - level, sd
+    return mean - np.array(levels)[:, None], sd
 
 
 def normal_cdf(z: Floats) -> Floats:

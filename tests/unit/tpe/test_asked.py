@@ -1,0 +1,135 @@
+"""A configuration told as what came of another that was asked, and choices that are barred."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from mipro.tpe import TPE, Choice, Settings, Space
+from mipro.tpe.evidence import similarity
+from mipro.tpe.history import History
+from mipro.tpe.sampler import spoken
+
+SETTINGS = Space({"tip": ("a", "b", "c"), "shown": 2, "which": Choice(3, when=("shown", 1))})
+
+
+def tree(indices: int) -> Space:
+    branch = SETTINGS.under(("i", "new"), "new.")
+    return Space({"i": ("new", *range(indices)), **branch, "demos": 3})
+
+
+NEW_B = {"i": "new", "new.tip": "b", "new.shown": 0, "demos": 2}
+
+
+def test_a_space_becomes_a_branch_of_another():
+    space = tree(2)
+    assert space.names == ("i", "new.tip", "new.shown", "new.which", "demos")
+    assert space.active({"i": 0, "demos": 1}) == ("i", "demos")
+    assert set(space.active({"i": "new", "new.shown": 0})) == {"i", "new.tip", "new.shown", "demos"}
+    assert "new.which" in space.active({"i": "new", "new.shown": 1})
+    assert space.size() == 3 * (2 + SETTINGS.size())
+    assert tree(3).is_growth_of(space)
+
+
+def test_what_came_of_an_asked_configuration_is_told_once():
+    history = History(tree(4))
+    history.tell({"i": 3, "demos": 2}, 0.5, 35, NEW_B)
+    history.tell({"i": 0, "demos": 2}, 0.25, 80)
+    assert (len(history), history.examples) == (2, 115)
+    pool = history.pool()
+    assert pool.n.tolist() == [35, 80]
+    asked = history.asked_codes()
+    assert asked is not None
+    # both sides of the first are counted, and the slot that they share once
+    both = spoken(history.space, pool.codes, asked).sum(axis=0)
+    assert history.counts.tolist() == both.tolist()
+    choices = {
+        (name, value): count
+        for (name, value), count in zip(
+            [(n, v) for n in history.space.names for v in history.space.choices(n)],
+            history.counts,
+            strict=True,
+        )
+    }
+    assert choices["i", 3] == choices["i", "new"] == choices["new.tip", "b"] == 1
+    assert choices["demos", 2] == 2
+    assert sum(choices["demos", v] for v in range(3)) == 2
+
+
+def test_told_as_itself_it_is_as_if_nothing_were_asked():
+    plain, told = TPE(tree(3), 0, startup=2), TPE(tree(3), 0, startup=2)
+    for index, score in enumerate((0.2, 0.8, 0.4)):
+        config = {"i": index, "demos": index}
+        plain.tell(config, score, 10)
+        told.tell(config, score, 10, asked=config)
+    assert plain.state() == told.state()
+    assert [plain.ask() for _ in range(5)] == [told.ask() for _ in range(5)]
+
+
+def test_a_centre_is_as_near_as_the_nearer_of_what_it_stands_for():
+    space, ratio = tree(4), 0.5
+    ratios = np.full(len(space.names), ratio)
+    at = np.array([space.encode({"i": 3, "demos": 2})])
+    asked = np.array([space.encode(NEW_B)])
+
+    def near(config):
+        codes = np.array([space.encode(config)])
+        return float(similarity(space, at, codes, ratios, asked)[0, 0])
+
+    assert near({"i": 3, "demos": 2}) == pytest.approx(1)
+    assert near(NEW_B) == pytest.approx(1)
+    assert near({**NEW_B, "new.tip": "c"}) == pytest.approx(ratio)
+    assert near({**NEW_B, "demos": 0}) == pytest.approx(ratio)
+    assert near({"i": 1, "demos": 2}) == pytest.approx(ratio)
+
+
+def test_an_asked_configuration_is_no_longer_pending_once_what_came_of_it_is_told():
+    sampler = TPE(tree(2), 3, startup=40)
+    for _ in range(40):
+        asked = sampler.ask()
+        if asked["i"] == "new":
+            break
+    assert asked["i"] == "new"
+    came = sampler.regrow(tree(3))
+    pending = len(came.state()["pending"])
+    came.tell({"i": 2, "demos": asked["demos"]}, 0.5, 5, asked=asked)
+    assert len(came.state()["pending"]) == pending - 1
+    assert came.best().config == {"i": 2, "demos": asked["demos"]}
+
+
+def test_state_and_growth_keep_what_was_asked():
+    sampler = TPE(tree(2), 1, startup=1)
+    sampler.tell({"i": 1, "demos": 2}, 0.9, 20, asked=NEW_B)
+    sampler.tell({"i": 0, "demos": 0}, 0.1, 20)
+    again = TPE.from_state(sampler.space, sampler.state())
+    assert again.state() == sampler.state()
+    grown = sampler.regrow(tree(5))
+    assert grown.state()["asked"] == sampler.state()["asked"] != []
+    assert [again.ask() for _ in range(6)] == [sampler.ask() for _ in range(6)]
+
+
+@pytest.mark.parametrize("startup", [1, 30])
+@pytest.mark.parametrize("limit", [1, 1000])
+def test_a_barred_choice_is_not_asked_and_is_there_again_next_time(startup: int, limit: int):
+    sampler = TPE(tree(6), 0, startup=startup, settings=Settings(exact_limit=limit))
+    sampler.tell({"i": 1, "demos": 1}, 0.9, 10, asked={**NEW_B, "demos": 1})
+    for _ in range(12):
+        assert sampler.ask(without=[("i", "new")])["i"] != "new"
+    assert any(sampler.ask()["i"] == "new" for _ in range(12))
+    with pytest.raises(ValueError, match="'i' cannot be"):
+        sampler.ask(without=[("i", 99)])
+
+
+def test_the_better_settings_are_asked_under_new():
+    """A score told for indices credits the settings they were asked for under."""
+    sampler = TPE(tree(1), 5, startup=1, settings=Settings(recheck=0))
+    sampler.tell({"i": 0, "demos": 0}, 0.3, 50)
+    for index in range(1, 25):
+        sampler = sampler.regrow(tree(index + 1))
+        tip = "abc"[index % 3]
+        asked = {**NEW_B, "new.tip": tip, "demos": index % 2}
+        config = {"i": index, "demos": index % 2}
+        sampler.tell(config, 0.8 if tip == "b" else 0.3, 50, asked=asked)
+    barred = [("i", index) for index in range(25)]
+    tips = [sampler.ask(without=barred)["new.tip"] for _ in range(6)]
+    assert tips.count("b") >= 5
