@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from mipro.data import Example, load_csv, load_jsonl, split
     from mipro.errors import MiproError
     from mipro.evaluation import Evaluation, Outcome, evaluate
+    from mipro.improvement import Improvement, Optimism, improvements
     from mipro.lm.base import LM, Completion, LMError, Message, Request, Usage
     from mipro.lm.budget import Budget, BudgetExceeded
     from mipro.lm.cache import Cached
@@ -44,6 +45,7 @@ _HOMES = {
     "mipro.data": ("Example", "load_csv", "load_jsonl", "split"),
     "mipro.errors": ("MiproError",),
     "mipro.evaluation": ("Evaluation", "Outcome", "evaluate"),
+    "mipro.improvement": ("Improvement", "Optimism", "improvements"),
     "mipro.lm.base": ("LM", "Completion", "LMError", "Message", "Request", "Usage"),
     "mipro.lm.budget": ("Budget", "BudgetExceeded"),
     "mipro.lm.cache": ("Cached",),
@@ -94,6 +96,7 @@ __all__ = [
     "Evaluation",
     "Example",
     "Forecast",
+    "Improvement",
     "Input",
     "JSONAdapter",
     "LMError",
@@ -104,6 +107,7 @@ __all__ = [
     "MiproError",
     "ModuleCall",
     "OpenAILM",
+    "Optimism",
     "Outcome",
     "Output",
     "PaperTask",
@@ -125,6 +129,7 @@ __all__ = [
     "errors",
     "estimate",
     "evaluate",
+    "improvements",
     "interval",
     "lm",
     "load_csv",

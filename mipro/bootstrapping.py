@@ -268,8 +268,13 @@ class _Draw:
         taken: list[tuple[int, Demo]] = []
         for i in picked:
             index, demos = pool[int(i)]
-            # a module called several times in a run gives one of its calls, at random
-            taken.append((index, demos[int(self.rng.integers(len(demos)))]))
+            shown = {demo for _, demo in taken}
+            # other runs may have made the very same call
+            fresh = [demo for demo in demos if demo not in shown]
+            # a module called several times in a run gives one of its calls, uniformly, so that one
+            # run of many calls does not fill a set
+            if fresh:
+                taken.append((index, fresh[int(self.rng.integers(len(fresh)))]))
         most = max(self.max_bootstrapped, self.max_labelled) if self.max_labelled else size
         room = min(most - size, self.max_labelled)
         return self._filled(taken, labelled, room)

@@ -134,8 +134,7 @@ def _demo(sitting: Sitting, world: str, method: str, trials: int, seed: int) -> 
             )
             result = _kept(place, run)
         show_result(console, result, simulated=True)
-        test = result.test
-        if test is None or test.paired.p_value >= 0.05 or test.paired.difference <= 0:
+        if not result.improvement.shown:
             unproven.append(it.name)
     if unproven:
         console.print(Text(f"Not shown to be better (p < 0.05): {', '.join(unproven)}"))

@@ -14,6 +14,7 @@ from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Table
 from rich.text import Text
 
+from mipro.improvement import Optimism
 from mipro.journal import Event
 from mipro.optimizers.result import Result
 from mipro.optimizers.task import Options
@@ -86,6 +87,8 @@ class Progressing:
             self._say(f"the budget is spent ({event['limit']}): ending in order")
         elif kind == "note":
             self._say(f"note: {event['text']}")
+        elif kind == "look":
+            self._say(f"test, look {event['number']}: {event['n']} examples")
         elif kind == "proposal":
             self._now("proposing", f"an instruction for {event['module']}")
 
@@ -128,6 +131,9 @@ def _clock(seconds: float) -> str:
 def show_result(console: Console, result: Result, *, simulated: bool) -> None:
     """The table of scores and spending, then the prompts, tuned against original."""
     console.print(_scores(result))
+    console.print(Text(result.improvement.text, style="bold"))
+    if result.optimism is not None:
+        console.print(Text(_optimism(result.optimism)))
     console.print(_spending(result.usage, result.seconds))
     if result.forecast is not None:
         known = (result.reforecast or result.forecast).to_json()
@@ -137,8 +143,11 @@ def show_result(console: Console, result: Result, *, simulated: bool) -> None:
         console.print(Text(f"Stopped by the budget ({result.stopped}): the best so far."))
     for name, prompt in result.candidate.items():
         console.print(_prompt(name, result.original[name], prompt, result.signatures[name]))
-    for line in _importances(result.importances):
+    for line in _importances(result.importances, "all candidates"):
         console.print(Text(line))
+    if result.settings_importances is not None:
+        for line in _importances(result.settings_importances, "all the proposer's settings"):
+            console.print(Text(line))
     for note in result.notes:
         console.print(Text(plain(f"note: {note}")))
     if simulated:
@@ -147,15 +156,15 @@ def show_result(console: Console, result: Result, *, simulated: bool) -> None:
         console.print(Text(f"The run is kept in {result.run_dir}"))
 
 
-def _importances(found: Importance) -> list[str]:
-    """Slots, most important first, and pairs worth a word; nothing if nothing is known."""
+def _importances(found: Importance, what: str) -> list[str]:
+    """Variables, most important first, and pairs worth a word; nothing if nothing is known."""
     if found.spread is None:
         return []
     slots = sorted(found.main.items(), key=lambda item: -item[1].value)
     pairs = sorted(found.pairs.items(), key=lambda item: -item[1].value)
     low, high = found.spread.low, found.spread.high
     lines = [
-        "Shares of the variance of true scores over all candidates (95% intervals);",
+        f"Shares of the variance of true scores over {what} (95% intervals);",
         f"their standard deviation is {found.spread.value:.3f} ({low:.3f} to {high:.3f}):",
     ]
     lines += [f"  {name} {_share(effect)}" for name, effect in slots]
@@ -189,8 +198,18 @@ def _scores(result: Result) -> Table:
             _with_interval(test.after, test.after_interval),
             f"{test.paired.difference:+.3f}\np = {test.paired.p_value:.2g}",
         )
-        table.caption = f"95% intervals; paired test on the test set: {test.paired.method}"
+        table.caption = f"95% intervals; two-sided p of the paired test: {test.paired.method}"
     return table
+
+
+def _optimism(found: Optimism) -> str:
+    low, high = found.interval
+    text = f"Optimism, selected − held out: {found.value:+.3f} [{low:+.3f}, {high:+.3f}]"
+    low, high = found.net_interval
+    return (
+        f"{text}; with the original's own difference between the two sets taken off: "
+        f"{found.net:+.3f} [{low:+.3f}, {high:+.3f}]"
+    )
 
 
 def _with_interval(score: float, bounds: tuple[float, float]) -> str:

@@ -29,7 +29,11 @@ def small(name: str = "twohop", train: int = 40, val: int = 15, test: int = 12) 
 
 
 def run(world: World, method: str = "mipro", lm: LM | None = None, **settings: Any) -> mipro.Result:
-    """`optimize` on a world, with the short settings unless told others."""
+    """`optimize` on a world, with the short settings unless told others.
+
+    A forecast only where it is asked for, or a budget wants it: it takes as long as the run.
+    """
+    settings.setdefault("forecasts", "budget" in settings)
     data = {"val": world.val, "test": world.test}
     return mipro.optimize(
         world.program,

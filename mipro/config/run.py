@@ -12,10 +12,12 @@ from mipro.config.models import load_budget, load_lm, load_prices
 from mipro.config.parts import PARTS, load_parts
 from mipro.data import Example
 from mipro.errors import ConfigError
+from mipro.importing import named
 from mipro.lm.base import LM
 from mipro.lm.budget import LIMITS, Budget
 from mipro.lm.meter import Price
 from mipro.metrics import Metric
+from mipro.optimizers.methods import Method
 from mipro.programs.adapter import Adapter, ChatAdapter, JSONAdapter
 from mipro.programs.program import Program
 
@@ -50,7 +52,7 @@ class RunConfig:
     adapter: Adapter | None = None
     prices: Mapping[str, Price] = field(default_factory=dict)
     budget: Budget | None = None
-    method: str = "mipro"
+    method: Method = "mipro"
     run_dir: Path | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
 
@@ -76,7 +78,7 @@ def load_config(path: str | Path) -> RunConfig:
         adapter=_adapter(run.pop("adapter", "chat")),
         prices=prices,
         budget=load_budget(body.get("budget")),
-        method=typed("optimize", "method", run.pop("method", "mipro"), str, "a name"),
+        method=_method(run.pop("method", "mipro"), here),
         run_dir=directory,
         settings=run,
     )
@@ -103,6 +105,15 @@ def _check_tables(body: Mapping[str, Any], path: Path) -> None:
 
 def _lms(body: Mapping[str, Any]) -> list[str]:
     return [name for name in ("lm", "prompt_lm", "teacher_lm") if name in body]
+
+
+def _method(given: Any, here: Path) -> Method:
+    """A method's name, or one's own strategy by its path."""
+    name: str = typed("optimize", "method", given, str, "a name, or 'file.py:Strategy'")
+    if ":" not in name:
+        return name
+    own: Method = named(name, here, "optimize")
+    return own
 
 
 def _adapter(name: Any) -> Adapter:

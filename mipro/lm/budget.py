@@ -41,6 +41,15 @@ class BudgetExceeded(LMError):
         return BudgetExceeded, (self.limit, self.most, self.spent, self.kept)
 
 
+class UnpricedError(LMError):
+    """A call of a model without a price, in a run that may spend so many dollars (systemic).
+
+    The LMs known before a run are looked at then; a program may call another with one of its own.
+    """
+
+    systemic = True
+
+
 def _shown(limit: str, amount: float) -> str:
     return f"{amount:,.4f}" if limit == "usd" else f"{amount:,.0f}"
 
@@ -169,9 +178,17 @@ class Spending:
             self._add(Amount(calls=1))
             self.book(model, usage)
 
-    def reserve(self) -> None:
-        """Grant one call, or raise `BudgetExceeded`."""
+    def reserve(self, model: str | None = None) -> None:
+        """Grant one call (of `model`, where it is given), or raise `BudgetExceeded`.
+
+        Raises `UnpricedError` where dollars are limited and the model has no price.
+        """
         own = self._account()
+        if model is not None and "usd" in own._limits and model not in self.prices:
+            raise UnpricedError(
+                f"the budget is limited in dollars, and the model '{model}' has no price: its cost "
+                f"cannot be known. Give its dollars per million tokens"
+            )
         with own._lock:
             spent = own._now()
             away = own._kept + own._promised
@@ -286,7 +303,7 @@ class Budgeted:
 
     def __call__(self, request: Request, /) -> Completion:
         """Answer as the wrapped LM does, if there is money for it."""
-        self.spending.reserve()
+        self.spending.reserve(self.lm.model)
         try:
             completion = self.lm(request)
         except LMError as error:  # it stays counted: the call was made

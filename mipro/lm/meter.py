@@ -162,6 +162,11 @@ class Ledger:
         return dict(sorted(sums.items(), key=lambda item: rank(item[0])))
 
     @property
+    def models(self) -> dict[str, Entry]:
+        """A copy of the sums by model, by name: modules may have LMs of their own."""
+        return self._sums(2, lambda model: model)
+
+    @property
     def total(self) -> Entry:
         """All roles together."""
         return sum(self.roles.values(), Entry())

@@ -9,15 +9,17 @@ import hashlib
 import inspect
 import json
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from mipro import __version__
 from mipro.data import Example
+from mipro.lm.base import LM
 from mipro.lm.meter import Price
 from mipro.metrics import Metric
+from mipro.optimizers.methods import Method, maker_of, name_of
 from mipro.optimizers.task import Task
 from mipro.programs.program import Program
 from mipro.programs.prompt import candidate_digest
@@ -26,14 +28,14 @@ _PLAIN = (str, int, float, bool, type(None))
 
 
 def described(
-    method: str, task: Task, test: Sequence[Example] | None, prices: Mapping[str, Price]
+    method: Method, task: Task, test: Sequence[Example] | None, prices: Mapping[str, Price]
 ) -> dict[str, Any]:
     """All that decides how a run goes, but for what cannot be seen (other files, the network)."""
     parts = {"train": task.train, "val": task.val, "test": test}
     program, teacher = task.program, task.teacher
     programs = [program] if teacher.program is None else [program, teacher.program]
     body = {
-        "method": method,
+        "method": name_of(method),
         "options": task.options.to_json(),
         "metric": task.metric.name,
         "program": type(program).__name__,
@@ -49,11 +51,18 @@ def described(
         "teacher": candidate_digest(teacher.candidate) if teacher.candidate else None,
         "attributes": _attributes(program),
         "metric_arguments": {"worst": task.metric.worst, "bound": _bound(task.metric.function)},
-        "code": _code(programs, task.metric),
+        "code": _code(programs, task.metric, method),
         "mipro": __version__,
     }
+    own = {f"{i}.{n}": lm.identity for i, p in enumerate(programs) for n, lm in _own(p)}
+    if own:  # 0 is the program, 1 the teacher's
+        body["module_lms"] = own
     plain: dict[str, Any] = json.loads(json.dumps(body))
     return plain
+
+
+def _own(program: Program) -> Iterable[tuple[str, LM]]:
+    return program.own_lms().items()
 
 
 def _digest(data: bytes) -> str:
@@ -106,18 +115,39 @@ def _bound(function: Callable[..., Any]) -> list[Any]:
     return [value for value in values if isinstance(value, _PLAIN)]
 
 
-def _code(programs: Sequence[Program], metric: Metric) -> dict[str, str | None]:
-    """The source files behind programs and metric: name → digest, None where there is no source."""
+def _code(programs: Sequence[Program], metric: Metric, method: Method) -> dict[str, str | None]:
+    """The source files behind programs, metric and a method of one's own.
+
+    Name → digest, None where there is no source.
+    """
     objects: list[Any] = []
     for program in programs:
         for _, part in _parts(program, "", set()):
             classes = type(part).__mro__
             objects += classes[: classes.index(Program)]
+            objects += _functions(vars(part), set())
     function = metric.function
     while isinstance(function, partial):
         function = function.func
     objects.append(function if hasattr(function, "__code__") else type(function))
+    if not isinstance(method, str):
+        objects.append(maker_of(method))
+        while isinstance(method, partial):  # a setting of the proposer, say, with its own code
+            objects += _functions([method.args, method.keywords], set())
+            method = method.func
     return dict(sorted(_source(thing) for thing in objects))
+
+
+def _functions(held: Any, seen: set[int]) -> Iterator[Any]:
+    """The functions that a program holds: its retriever, its tools, and those of its helpers."""
+    if inspect.isfunction(held):
+        yield held
+    elif isinstance(held, (dict, list, tuple)) and id(held) not in seen:
+        seen.add(id(held))
+        for value in held.values() if isinstance(held, dict) else held:
+            yield from _functions(value, seen)
+    elif not isinstance(held, (type, Program)):  # a helper's lists may be a corpus: not searched
+        yield from filter(inspect.isfunction, getattr(held, "__dict__", {}).values())
 
 
 def _source(thing: Any) -> tuple[str, str | None]:

@@ -143,12 +143,12 @@ def forecast(
     phases: dict[str, PhaseForecast] = {}
     for name in (*PHASES, *(n for n in rehearsal.phases if n not in PHASES)):
         if name in rehearsal.phases:
-            price = prices.get(_model(name, task))
+            priced = all(model in prices for model in _models(name, task, probe))
             factors = ASSUMED if probe.passed is None else PROBED
             if name == BOOTSTRAP and made is not None:
                 factors = KNOWN
-            phases[name] = _phase(rehearsal.phases[name], factors, price)
-    costs = _Costs(task, prices)
+            phases[name] = _phase(rehearsal.phases[name], factors, priced)
+    costs = _Costs(task)
     return Forecast(
         phases,
         0 if probe.passed is None else len(probe.runs),
@@ -159,7 +159,7 @@ def forecast(
 
 
 def _phase(
-    entries: tuple[Entry, Entry, Entry], factors: tuple[float, float], price: Price | None
+    entries: tuple[Entry, Entry, Entry], factors: tuple[float, float], priced: bool
 ) -> PhaseForecast:
     by = (factors[0], 1.0, factors[1])
     calls = Range(*(float(entry.calls) for entry in entries))
@@ -168,15 +168,19 @@ def _phase(
         for name in ("prompt_tokens", "completion_tokens")
     )
     cost = None
-    if price is not None:
-        cost = Range(*(price.of(p, c) for p, c in zip(prompt, completion, strict=True)))
+    if priced:
+        cost = Range(*((entry.cost or 0.0) * f for entry, f in zip(entries, by, strict=True)))
     return PhaseForecast(calls, prompt, completion, cost)
 
 
-def _model(phase: str, task: Task) -> str:
-    if phase == BOOTSTRAP:
-        return (task.teacher.lm or task.lm).model
-    return (task.prompt_lm if phase in (SUMMARIES, PROPOSALS) else task.lm).model
+def _models(phase: str, task: Task, probe: Probe) -> set[str]:
+    """The models that are asked in a phase: some modules may have LMs of their own."""
+    if phase in (SUMMARIES, PROPOSALS):
+        return {task.prompt_lm.model}
+    of_teacher = phase == BOOTSTRAP
+    lm = task.teacher.lm or task.lm if of_teacher else task.lm
+    runs = probe.teacher if of_teacher else probe.runs
+    return {call.own or lm.model for run in runs for call in run} or {lm.model}
 
 
 @dataclass(frozen=True)
@@ -184,19 +188,17 @@ class _Costs:
     """Parts of a rehearsal as amounts of a budget."""
 
     task: Task
-    prices: Mapping[str, Price]
 
     def amount(self, phase: str, entry: Entry) -> Amount:
-        price = self.prices.get(_model(phase, self.task))
-        paid = price.of(entry.prompt_tokens, entry.completion_tokens) if price else 0.0
-        return Amount(entry.calls, entry.tokens, paid)
+        return Amount(entry.calls, entry.tokens, entry.cost or 0.0)
 
     def smallest(self, rehearsal: Rehearsal) -> Amount:
         """What comes before the search, its first step, a full evaluation, and the test."""
-        before = (BOOTSTRAP, SUMMARIES, PROPOSALS)
         total = self.amount(*rehearsal.steps[0]) + self.all(rehearsal, TEST)
-        for phase in (p for p in before if p in rehearsal.phases):
-            total += self.amount(phase, rehearsal.phases[phase][1])
+        if BOOTSTRAP in rehearsal.phases:
+            total += self.amount(BOOTSTRAP, rehearsal.phases[BOOTSTRAP][1])
+        for phase, entry in rehearsal.before.items():  # proposals may go on in the search
+            total += self.amount(phase, entry)
         first = [step for step in rehearsal.steps[1:2] if step[0] == MINIBATCHES]
         for step in first:
             total += self.amount(*step)

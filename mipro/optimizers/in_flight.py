@@ -129,7 +129,7 @@ def _in_turn(task: Task) -> tuple[LM, Turn]:
     ledger = Ledger(task.ledger.prices, spending=task.ledger.spending)
     lm = task.lm
     role = lm.role if isinstance(lm, Metered) else "task"
-    turn = Turn(ledger, role, lm.model)
+    turn = Turn(ledger, role)
     if isinstance(lm, Metered):
         inner = replace(lm.lm, turn=turn) if isinstance(lm.lm, Once) else lm.lm
         return replace(lm, lm=inner, ledger=ledger), turn

@@ -3,19 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
 
 from mipro.errors import ConfigError
 from mipro.optimizers.mipro import Mipro
+from mipro.optimizers.opro import Opro
+from mipro.optimizers.opro_ways import ByCoordinate, ByModule, ByProgram
+from mipro.optimizers.plus_plus import MiproPlusPlus
 from mipro.optimizers.random_search import RandomSearch
 from mipro.optimizers.task import Strategy
+from mipro.optimizers.tree import MiproTree
 
 Method = str | Callable[[], Strategy]
 
 METHODS: Mapping[str, Callable[[], Strategy]] = {
     "random_search": RandomSearch,
     "bayesian_bootstrap": lambda: Mipro(instructions=False),
+    "opro_module": lambda: Opro(ByModule),
+    "opro_module_ungrounded": lambda: Opro(ByModule, grounded=False),
+    "opro_program": lambda: Opro(ByProgram),
+    "opro_coordinate": lambda: Opro(ByCoordinate),
     "mipro_zero_shot": lambda: Mipro(demos=False),
+    "mipro_plus_plus": MiproPlusPlus,
     "mipro": Mipro,
+    "mipro_tree": MiproTree,
 }
 
 
@@ -43,6 +55,12 @@ def name_of(method: Method) -> str:
     """The name a run is recorded under."""
     if isinstance(method, str):
         return method
-    inner = getattr(method, "func", method)  # of a functools.partial
-    kind = inner if hasattr(inner, "__qualname__") else type(inner)
-    return f"{kind.__module__}.{kind.__qualname__}"
+    maker = maker_of(method)
+    return f"{maker.__module__}.{maker.__qualname__}"
+
+
+def maker_of(method: Callable[[], Strategy]) -> Any:
+    """The class or function behind a method of one's own."""
+    while isinstance(method, partial):
+        method = method.func
+    return method if hasattr(method, "__qualname__") else type(method)

@@ -13,10 +13,9 @@ from mipro.bootstrapping import Bootstrap, Teacher
 from mipro.data import Example
 from mipro.data import split as split_data
 from mipro.errors import ConfigError, DataError, MetricError
-from mipro.evaluation import Evaluation, evaluate
 from mipro.journal import Listener
 from mipro.lm.base import LM
-from mipro.lm.budget import Budget, BudgetExceeded, Spending, budgeted
+from mipro.lm.budget import Budget, Spending, budgeted
 from mipro.lm.meter import Ledger, Metered, Price
 from mipro.lm.replies import Once, Replies
 from mipro.metrics import Metric
@@ -25,12 +24,12 @@ from mipro.optimizers.loop import run_loop
 from mipro.optimizers.methods import Method, name_of, new_strategy
 from mipro.optimizers.probing import dry_probe, paid_probe
 from mipro.optimizers.recorder import Recorder, Sitting
-from mipro.optimizers.result import Comparison, Result
-from mipro.optimizers.task import TEST, Extracted, Options, Strategy, Task, Trial
+from mipro.optimizers.result import Result
+from mipro.optimizers.task import Extracted, Options, Strategy, Task, Trial
+from mipro.optimizers.testing import check_looks, tested
 from mipro.preflight import check_task
 from mipro.programs.adapter import Adapter
 from mipro.programs.program import Program
-from mipro.programs.prompt import Candidate
 from mipro.tpe import Importance, Observation, importance
 
 
@@ -49,7 +48,6 @@ def optimize(
     executor: Executor | None = None,
     prices: Mapping[str, Price] | None = None,
     budget: Budget | None = None,
-    forecasts: bool = True,
     run_dir: str | Path | None = None,
     on_event: Listener | None = None,
     **settings: Any,
@@ -64,10 +62,9 @@ def optimize(
     calls, tokens, dollars or seconds: at a limit the run ends in order, with the best so far and
     `Result.stopped` set; what the last full evaluation and the test take by the forecast is kept
     back for them. A budget too small for one candidate is refused before the first call, as is one
-    in dollars without a price for every model. `forecasts=False` leaves out the forecast, and the
-    seconds of rehearsal it takes, for experiments of many short runs. `run_dir` will hold
-    `config.json`, `journal.jsonl`, `replies.jsonl`, `result.json` and `candidate.json`; a run that
-    stopped early is gone on with by `mipro.resume`.
+    in dollars without a price for every model. `run_dir` will hold `config.json`, `journal.jsonl`,
+    `replies.jsonl`, `result.json` and `candidate.json`; a run that stopped early is gone on with by
+    `mipro.resume`.
 
     Raises `ConfigError`, `DataError` and `MetricError` before the first call; later `LMError` of a
     systemic kind, and `RunError` when the run cannot go on, the journal already on disk.
@@ -87,7 +84,6 @@ def optimize(
         executor=executor,
         prices=prices,
         budget=budget,
-        forecasts=forecasts,
         on_event=on_event,
         **settings,
     )
@@ -109,7 +105,6 @@ def sit(
     executor: Executor | None = None,
     prices: Mapping[str, Price] | None = None,
     budget: Budget | None = None,
-    forecasts: bool = True,
     on_event: Listener | None = None,
     **settings: Any,
 ) -> Result:
@@ -125,6 +120,7 @@ def sit(
     for name, part in (("train", train), ("val", val), ("test", test)):
         if part is not None:
             check_part(name, program, part, wrapped)
+    check_looks(options, test)
     spending = None if budget is None else Spending(budget, prices)
     ledger = Ledger(prices, spending=spending)
     recorder = Recorder(ledger, on_event)
@@ -152,20 +148,23 @@ def sit(
         ledger=ledger,
     )
     if budget is not None:
-        if not forecasts:
+        if not options.forecasts:
             raise ConfigError(
                 "a budget keeps back what the last steps are forecast to take: leave "
                 "forecasts=False out"
             )
         lms = {"task": task.lm, "prompt": task.prompt_lm, "teacher": task.teacher.lm or task.lm}
-        budget.check_prices({role: asked.model for role, asked in lms.items()}, ledger.prices)
+        models = {role: asked.model for role, asked in lms.items()}
+        for run in (program, taught.program or program):
+            models |= {f"module {name}": own.model for name, own in run.own_lms().items()}
+        budget.check_prices(models, ledger.prices)
         dry = forecast(new_strategy(method), task, len(test or ()), ledger.prices, dry_probe(task))
         dry.check(budget)
     with recorder.into(sitting, replies):
         if spending is not None:
             spending.had(replies.paid)
-        recorder.start(name_of(method), task, test)
-        return _finished(method, strategy, task, test, ledger, recorder, forecasts)
+        recorder.start(method, task, test)
+        return _finished(method, strategy, task, test, ledger, recorder)
 
 
 def _finished(
@@ -175,11 +174,10 @@ def _finished(
     test: Sequence[Example] | None,
     ledger: Ledger,
     recorder: Recorder,
-    rehearse: bool,
 ) -> Result:
     """Say what is expected, run the loop, and put what it found to the test."""
     forecasts: list[Forecast] = []
-    probe = paid_probe(task) if rehearse else None
+    probe = paid_probe(task) if task.options.forecasts else None
 
     def expect(made: Bootstrap | None = None) -> None:
         """At the start, and again once the demonstrations are there."""
@@ -194,7 +192,7 @@ def _finished(
     kept = {"full": forecasts[0].full, "test": forecasts[0].test} if forecasts else {}
     extracted, trials = run_loop(strategy, replace(task, kept=kept, prepared=expect))
     recorder.found(extracted.candidate, task.program.signatures())
-    compared = None if test is None else _tested(task, extracted.candidate, test)
+    held_out = tested(task, extracted.candidate, test, (trials[0], extracted.trial))
     result = Result(
         method=name_of(method),
         candidate=extracted.candidate,
@@ -206,7 +204,9 @@ def _finished(
         usage=ledger.to_json(),
         importances=_importances(extracted, trials),
         seconds=time.perf_counter() - recorder.started,
-        test=compared,
+        test=held_out.comparison,
+        improvement=held_out.improvement,
+        optimism=held_out.optimism,
         notes=tuple(recorder.notes),
         signatures=task.program.signatures(),
         run_dir=recorder.directory,
@@ -214,6 +214,7 @@ def _finished(
         forecast=forecasts[0] if forecasts else None,
         reforecast=forecasts[1] if len(forecasts) > 1 else None,
         stopped=recorder.stopped,
+        settings_importances=extracted.settings and importance(*extracted.settings),
     )
     recorder.end(result)
     return result
@@ -237,46 +238,6 @@ def check_part(name: str, program: Program, part: Sequence[Example], metric: Met
         check_task(program, part, metric)
     except (DataError, MetricError) as error:
         raise type(error)(f"{name}: {error}") from error
-
-
-def _tested(task: Task, candidate: Candidate, test: Sequence[Example]) -> Comparison | None:
-    """The comparison on the test set; None where the budget does not reach for all of it."""
-    if task.ledger.spending is not None:
-        task.ledger.spending.let_go("test")
-    try:
-        with task.ledger.phase(TEST):
-            return _compared(task, candidate, test)
-    except BudgetExceeded as error:
-        task.emit({"event": "stopped", "by": "budget", "limit": error.limit, "most": error.most})
-        text = "the budget did not reach for the test: there is no comparison"
-        task.emit({"event": "note", "text": text})
-        return None
-
-
-def _compared(task: Task, candidate: Candidate, test: Sequence[Example]) -> Comparison:
-    """Original and candidate on the test set; an unchanged program is run once."""
-
-    def scored(prompts: Candidate) -> Evaluation:
-        return evaluate(
-            task.program,
-            test,
-            task.metric,
-            lm=task.lm,
-            candidate=prompts,
-            adapter=task.adapter,
-            executor=task.executor,
-            threads=task.options.threads,
-            allow_all_failed=True,
-        )
-
-    original = task.program.prompts()
-    before = scored(original)
-    after = before if dict(candidate) == original else scored(candidate)
-    if after.failures:
-        first = after.failures[0].error
-        text = f"{len(after.failures)} of {after.n} test examples failed with the tuned program"
-        task.emit({"event": "note", "text": f"{text}, the first: {first}"})
-    return Comparison.of(before, after)
 
 
 def _importances(extracted: Extracted, trials: Sequence[Trial]) -> Importance:

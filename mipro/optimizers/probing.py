@@ -8,26 +8,29 @@ real runs, with the lengths that the endpoint counted.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import count
 from typing import Any, Literal, get_args, get_origin
 
 from mipro.bootstrapping import CHUNK
 from mipro.data import Example
 from mipro.evaluation import evaluate
-from mipro.lm.base import Completion, Message, Request, Usage
-from mipro.lm.meter import Entry
+from mipro.lm.base import LM, Completion, Message, Request, UnavailableError, Usage
+from mipro.lm.meter import Entry, Price
 from mipro.lm.tokens import count_tokens
 from mipro.optimizers.task import FULL, Task
 from mipro.programs.adapter import END, Adapter, ChatAdapter
 from mipro.programs.program import Program
 from mipro.programs.prompt import Candidate, Demo, Prompt
 from mipro.programs.signature import Signature
-from mipro.programs.trace import Trace
+from mipro.programs.trace import ModuleCall, Trace
 
 DRY = 3  # examples of a dry probe
 PAID = 20  # of a paid one at the beginning of a run, whose first evaluation needs them anyway
 PASSING = 0.3  # share of traces that pass, assumed where none was seen
+ENDLESS = 100  # calls of a dry run that does not end on made-up replies
 PER_MESSAGE = 4  # tokens that the marks of a chat message take, about
 REASONING_TOKENS, TEXT_TOKENS, VALUE_TOKENS, HEADER_TOKENS = 40, 12, 3, 8  # of replies, assumed
 
@@ -43,6 +46,13 @@ class ProbedCall:
     outputs: Mapping[str, Any]
     prompt_tokens: float
     completion_tokens: int
+    own: str | None = None  # the model, where it is not that of the run's LM
+
+    def entry(self, model: str, prices: Mapping[str, Price]) -> Entry:
+        """What the call takes in a run whose LM is `model`."""
+        price = prices.get(self.own or model)
+        tokens = (round(self.prompt_tokens), self.completion_tokens)
+        return Entry(1, 0, 0, *tokens, cost=price.of(*tokens) if price else None)
 
     def demo(self, mark: int) -> Demo:
         """The call as a demonstration; `mark`, which no prompt shows, makes it another one."""
@@ -56,13 +66,13 @@ Runs = tuple[tuple[ProbedCall, ...], ...]
 class Probe:
     """Probed runs of the program and of the teacher; `passed` of them passed, None if unknown.
 
-    `factor` is what the endpoint counts for a token of ours.
+    `factors` has, by model, what its endpoint counts for a token of ours.
     """
 
     runs: Runs
     teacher: Runs
     passed: int | None = None
-    factor: float = 1.0
+    factors: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def passing(self) -> float:
@@ -76,26 +86,29 @@ class Probe:
         low, expected = (-(-wanted / p // CHUNK) * CHUNK for p in (sure, self.passing))
         return min(int(low), train), min(int(expected), train), train if wanted else 0
 
-    def teaching(self, examples: int) -> Entry:
-        """What running the teacher on so many examples takes."""
-        share = examples / len(self.teacher)
-        calls = [call for run in self.teacher for call in run]
-        prompt = sum(call.prompt_tokens for call in calls)
-        completion = sum(call.completion_tokens for call in calls)
-        return Entry(
-            round(len(calls) * share), 0, 0, round(prompt * share), round(completion * share)
-        )
+    def teaching(self, examples: int, model: str, prices: Mapping[str, Price]) -> Entry:
+        """What running the teacher, whose LM is `model`, on so many examples takes."""
+        calls = [call.entry(model, prices) for run in self.teacher for call in run]
+        return scaled(sum(calls, Entry()), examples / len(self.teacher))
 
     def prompt_tokens(self, task: Task, prompt: Prompt, run: int, place: int) -> int:
         """Prompt tokens of a probed call, were it made with another prompt."""
         call = self.runs[run][place]
         module = task.program.modules()[call.module]
         adapter = task.adapter or ChatAdapter()
+        model = call.own or task.lm.model
         now, then = (
-            estimated_prompt(adapter.render(module.signature, p, call.inputs), task.lm.model)
+            estimated_prompt(adapter.render(module.signature, p, call.inputs), model)
             for p in (prompt, task.program.prompts()[call.module])
         )
-        return round(call.prompt_tokens + self.factor * (now - then))
+        return round(call.prompt_tokens + self.factors.get(model, 1.0) * (now - then))
+
+
+def scaled(entry: Entry, by: float) -> Entry:
+    """An entry `by` times as large, in whole calls and tokens."""
+    tokens = (round(entry.prompt_tokens * by), round(entry.completion_tokens * by))
+    cost = None if entry.cost is None else entry.cost * by
+    return Entry(round(entry.calls * by), 0, 0, *tokens, cost=cost)
 
 
 def dry_probe(task: Task) -> Probe:
@@ -126,8 +139,9 @@ def paid_probe(task: Task, examples: int = PAID) -> Probe:
             allow_all_failed=True,
         )
     runs = tuple(
-        _calls(task, task.program, outcome.trace, paid=True)
-        or _dry(task, task.program, task.val[i], None)  # it failed before its first call
+        _dry(task, task.program, task.val[i], None)
+        if outcome.error is not None and not outcome.trace.calls  # failed before its first call
+        else _calls(task, task.program, outcome.trace, paid=True)
         for i, outcome in enumerate(evaluation.outcomes)
     )
     passed = sum(
@@ -135,19 +149,28 @@ def paid_probe(task: Task, examples: int = PAID) -> Probe:
         for outcome in evaluation.outcomes
     )
     asked = [call for outcome in evaluation.outcomes for call in outcome.trace]
-    ours = sum(estimated_prompt(c.messages, task.lm.model) for c in asked if c.usage.prompt_tokens)
-    factor = sum(c.usage.prompt_tokens for c in asked) / ours if ours else 1.0
-    return Probe(runs, _teacher(task) or runs, passed, factor)
+    return Probe(runs, _teacher(task) or runs, passed, _factors(asked))
+
+
+def _factors(asked: Sequence[ModuleCall]) -> dict[str, float]:
+    """What each model's endpoint counts for a token of ours."""
+    ours, theirs = Counter[str](), Counter[str]()
+    for call in asked:
+        if call.usage.prompt_tokens:
+            ours[call.model] += estimated_prompt(call.messages, call.model)
+            theirs[call.model] += call.usage.prompt_tokens
+    return {model: theirs[model] / count for model, count in ours.items() if count}
 
 
 def _dry(
     task: Task, program: Program, example: Example, candidate: Candidate | None
 ) -> tuple[ProbedCall, ...]:
-    adapter = _Understudy(task.adapter or ChatAdapter(), dict(example.labels))
-    run = program.run(
-        example.inputs, lm=_Silent(task.lm.model), adapter=adapter, candidate=candidate
-    )
-    calls = _calls(task, program, run.trace, paid=False)
+    adapter, lm = _Understudy(task.adapter or ChatAdapter(), dict(example.labels)), _Silent.of(task)
+    run = program.run(example.inputs, lm=lm, adapter=adapter, candidate=candidate)
+    made = Trace(tuple(call for call in run.trace if call.error is None))
+    if len(made) >= ENDLESS:  # nobody knows how long it goes on: one round
+        made = Trace(tuple({call.module: call for call in reversed(made.calls)}.values())[::-1])
+    calls = _calls(task, program, made, paid=False)
     called = {call.module for call in calls}
     # code that stops at a made-up reply: what it did not come to is taken to be called once
     missing = [] if run.error is None else [n for n in program.modules() if n not in called]
@@ -160,13 +183,9 @@ def _unseen(task: Task, program: Program, name: str, example: Example) -> Probed
     outputs = _made_up(module.signature, dict(example.labels))
     adapter = task.adapter or ChatAdapter()
     messages = adapter.render(module.signature, module.prompt, inputs)
-    return ProbedCall(
-        name,
-        inputs,
-        outputs,
-        estimated_prompt(messages, task.lm.model),
-        _assumed(module.signature),
-    )
+    own = None if module.lm is None else module.lm.model
+    tokens = (estimated_prompt(messages, own or task.lm.model), _assumed(module.signature))
+    return ProbedCall(name, inputs, outputs, *tokens, own)
 
 
 def _calls(task: Task, program: Program, trace: Trace, *, paid: bool) -> tuple[ProbedCall, ...]:
@@ -177,8 +196,9 @@ def _calls(task: Task, program: Program, trace: Trace, *, paid: bool) -> tuple[P
             call.inputs,
             call.outputs,
             (call.usage.prompt_tokens if paid else 0)
-            or estimated_prompt(call.messages, task.lm.model),
+            or estimated_prompt(call.messages, call.model),
             call.usage.completion_tokens if paid else _assumed(signatures[call.module]),
+            None if call.model == task.lm.model else call.model,
         )
         for call in trace
     )
@@ -204,17 +224,20 @@ def made_up_reply(request: Request, text: str) -> str:
     return "\n\n".join([*(f"[[ ## {name} ## ]]\n{text}" for name in names), END])
 
 
-def _made_up(signature: Signature, labels: Mapping[str, Any]) -> dict[str, Any]:
-    """Values for a module's outputs, of the right types."""
-    return {f.name: labels.get(f.name) or _blank(f.type) for f in signature.outputs}
+def _made_up(signature: Signature, labels: Mapping[str, Any], turn: int = 0) -> dict[str, Any]:
+    """Values for a module's outputs, of the right types, in its call number `turn` of a run."""
+    return {f.name: labels.get(f.name) or _blank(f.type, turn) for f in signature.outputs}
 
 
-def _blank(annotation: Any) -> Any:
+def _blank(annotation: Any, turn: int) -> Any:
+    """One choice after the other, so that a loop comes to the one that ends it."""
     if get_origin(annotation) is Literal:
-        return get_args(annotation)[0]
+        choices = get_args(annotation)
+        return choices[turn % len(choices)]
     if get_origin(annotation) is list:
-        return [_blank(get_args(annotation)[0])]
-    return {str: "something made up", int: 1, float: 1.0, bool: True}[annotation]
+        return [_blank(get_args(annotation)[0], turn)]
+    made_up = {str: "something made up", int: 1, float: 1.0, bool: turn % 2 == 0}
+    return made_up[annotation]
 
 
 @dataclass(frozen=True)
@@ -222,10 +245,22 @@ class _Silent:
     """The LM of a dry run: it says nothing, and what was said is made up by the adapter."""
 
     model: str
+    calls: Iterator[int]  # of all that were made in the dry run
     identity: str = "dry run"
 
+    @classmethod
+    def of(cls, task: Task) -> _Silent:
+        """The LM of one dry run."""
+        return cls(task.lm.model, count(1))
+
+    def over(self, own: LM) -> _Silent:
+        """A module's own LM is not asked either."""
+        return replace(self, model=own.model)
+
     def __call__(self, request: Request, /) -> Completion:
-        """An empty reply."""
+        """An empty reply; no more than `ENDLESS` of them, whatever the program makes of that."""
+        if next(self.calls) > ENDLESS:
+            raise UnavailableError(f"a dry run goes on after {ENDLESS} made-up replies")
         return Completion(("",), Usage(), self.model)
 
 
@@ -235,6 +270,7 @@ class _Understudy:
 
     adapter: Adapter
     labels: Mapping[str, Any]
+    turns: Counter[str] = field(default_factory=Counter)  # of each module
 
     def render(
         self, signature: Signature, prompt: Prompt, inputs: Mapping[str, Any]
@@ -248,7 +284,8 @@ class _Understudy:
 
     def parse(self, signature: Signature, reply: str, module: str) -> dict[str, Any]:
         """Made-up values, whatever the reply."""
-        return _made_up(signature, self.labels)
+        self.turns[module] += 1
+        return _made_up(signature, self.labels, self.turns[module] - 1)
 
     def closed(self, reply: str) -> bool:
         """Always."""

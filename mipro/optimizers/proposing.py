@@ -1,22 +1,25 @@
-"""Instructions for the slots, the proposer's settings drawn from a TPE over them.
+"""Instructions for the slots: drafts under given settings, and waves of them.
 
-Before anything is scored its draws fill the space of settings evenly. An instruction's credit is
-the mean score of the trials that used it, with the examples behind them; told to the TPE, later
-draws go to the settings that paid.
+In a wave the proposer's settings are drawn from a TPE over them. Before anything is scored its
+draws fill the space of settings evenly. An instruction's credit is the mean score of the trials
+that used it, with the examples behind them; told to the TPE, later draws go to the settings that
+paid. A draft whose settings say `reuse` takes the best that was proposed before on the same
+grounds.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 from mipro.bootstrapping import DemoSets
 from mipro.optimizers.slots import INSTRUCTION, Slots, slot
 from mipro.optimizers.task import PROPOSALS, SUMMARIES, Task, Trial
 from mipro.proposers.grounded import GroundedProposer, Proposal
 from mipro.proposers.history import Tried
-from mipro.proposers.settings import Settings, from_config, settings_space
+from mipro.proposers.settings import Evidence, Settings, from_config, settings_space
 from mipro.proposers.summaries import Written
+from mipro.proposers.tips import TIPS
 from mipro.seeds import sequence
 from mipro.tpe import TPE, Space
 from mipro.workers import in_order
@@ -32,10 +35,20 @@ class Draft:
 
 
 class Proposing:
-    """Proposes instructions in waves and credits the settings they came from."""
+    """Proposes instructions, and in waves credits the settings they came from.
 
-    def __init__(self, task: Task, demo_sets: DemoSets) -> None:
-        self.task = task
+    `tips` are those that settings may name, `evidence` settings of your own.
+    """
+
+    def __init__(
+        self,
+        task: Task,
+        demo_sets: DemoSets,
+        *,
+        tips: Mapping[str, str] = TIPS,
+        evidence: Sequence[Evidence] = (),
+    ) -> None:
+        self.task, self.tips, self.evidence = task, tips, evidence
         self.proposer = GroundedProposer(
             task.program,
             task.train,
@@ -43,15 +56,25 @@ class Proposing:
             demo_sets=demo_sets,
             tokens=task.options.evidence_tokens,
             note=self._note,
+            tips=tips,
+            evidence=evidence,
         )
-        most = max(len(sets) for sets in demo_sets.values())
-        self.space = settings_space(most)
-        self.later_space = settings_space(most, history=True)
+        self.shown = max(len(sets) for sets in demo_sets.values())
+        self.space = self.settings_space()
+        self.later_space = self.settings_space(history=True)
         # module → the settings that each choice came from; None: it was there before
         modules = task.program.modules()
         self.sources: dict[str, list[Settings | None]] = {module: [None] for module in modules}
+        # module, evidence and tip → the choices that were proposed on these grounds
+        self.proposed_under: dict[tuple[str, Settings], list[int]] = {}
         self.rollouts = 0
         self.waves = 0
+
+    def settings_space(self, *, history: bool = False, reuse: bool = False) -> Space:
+        """The settings there are to choose from in this run."""
+        return settings_space(
+            self.shown, history=history, reuse=reuse, tips=self.tips, evidence=self.evidence
+        )
 
     def first(self, slots: Slots, count: int) -> Slots:
         """`slots` with up to `count` new instructions a module, settings spread evenly."""
@@ -77,7 +100,9 @@ class Proposing:
         return self.proposed(slots, drafts, tried)[0]
 
     def draft(self, module: str, settings: Settings) -> Draft:
-        """A proposal to be made; each is another draw, whatever the settings."""
+        """A proposal to be made; each is another draw, whatever the settings but `reuse`."""
+        if settings.reuse:
+            return Draft(module, settings, 0)
         self.rollouts += 1
         return Draft(module, settings, self.rollouts - 1)
 
@@ -90,8 +115,27 @@ class Proposing:
         """Make the drafts, side by side: the slots grown by what is new, and each draft's choice.
 
         A text that a module has already is that choice; a proposal that failed has None. `tried`
-        is the history that settings may show, module → what was tried of it.
+        is what was tried of each module: the history that settings may show, and that by which
+        one of several proposals is reused.
         """
+        found = [self._reused(slots, draft, tried.get(draft.module, ())) for draft in drafts]
+        new = [draft for draft, choice in zip(drafts, found, strict=True) if choice is None]
+        slots, made = self._made(slots, new, tried)
+        rest = iter(made)
+        return slots, [next(rest) if choice is None else choice for choice in found]
+
+    def _reused(self, slots: Slots, draft: Draft, tried: Sequence[Tried]) -> int | None:
+        """The choice to reuse: the best mean, then the earliest; None where there is none."""
+        if not draft.settings.reuse:
+            return None
+        choices = self.proposed_under.get((draft.module, draft.settings.shown), [])
+        texts = slots.instructions[draft.module]
+        means = {known.instruction: known.score for known in tried}
+        return max(choices, key=lambda c: means.get(texts[c], float("-inf")), default=None)
+
+    def _made(
+        self, slots: Slots, drafts: Sequence[Draft], tried: Mapping[str, Sequence[Tried]]
+    ) -> tuple[Slots, list[int | None]]:
         with self.task.ledger.phase(SUMMARIES):
             for draft in drafts:  # texts shared by proposals are written before these go out
                 self.proposer.prepare(draft.module, draft.settings)
@@ -109,7 +153,7 @@ class Proposing:
             )
         choices: list[int | None] = []
         for proposal in proposals:
-            slots, choice = self._taken(slots, proposal)
+            slots, choice = self.taken(slots, proposal)
             choices.append(choice)
         self._say_failed(proposals)
         return slots, choices
@@ -126,7 +170,7 @@ class Proposing:
                 if settings is not None and credit is not None:
                     sampler.tell(settings.to_config(space), credit.score, credit.n)
 
-    def _taken(self, slots: Slots, proposal: Proposal) -> tuple[Slots, int | None]:
+    def taken(self, slots: Slots, proposal: Proposal) -> tuple[Slots, int | None]:
         """The slots with the proposal as a new choice, unless it failed or is there already."""
         known = slots.instructions[proposal.module]
         index: int | None = None
@@ -138,13 +182,15 @@ class Proposing:
                 index = choice
                 slots = slots.with_instructions(proposal.module, [proposal.instruction])
                 self.sources[proposal.module].append(proposal.settings)
+            alike = self.proposed_under.setdefault((proposal.module, proposal.settings.shown), [])
+            alike += [choice] * (choice not in alike)
         self.task.emit(
             {
                 "event": "proposal",
                 "module": proposal.module,
                 "index": index,
                 "instruction": proposal.instruction,
-                "settings": asdict(proposal.settings),
+                "settings": proposal.settings.to_json(),
                 "evidence": list(proposal.evidence),
                 "missing": list(proposal.missing),
                 "error": proposal.error,

@@ -24,9 +24,7 @@ class RandomSearch:
         # a set of its own for each candidate, as far as the traces give different ones
         options = replace(task.options, demo_sets=max(asked, self.left + 1) if asked > 1 else 1)
         sets = bootstrapped(replace(task, options=options), demos=True).demo_sets
-        prompts = task.program.prompts()
-        instructions = {module: (prompt.instruction,) for module, prompt in prompts.items()}
-        self.slots = Slots(instructions, sets, tune_instructions=False)
+        self.slots = Slots.of(task.program, sets, tune_instructions=False)
         self.sampler = RandomSampler(self.slots.space, sequence(task.options.seed, "sampler"))
         self.trials: list[Trial] = []
         self.out = 0  # asked for and not told

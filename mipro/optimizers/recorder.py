@@ -27,6 +27,7 @@ from mipro.lines import WriteError, written
 from mipro.lm.meter import Ledger
 from mipro.lm.replies import Replies
 from mipro.optimizers.fingerprint import described
+from mipro.optimizers.methods import Method
 from mipro.optimizers.result import Result
 from mipro.optimizers.task import Task
 from mipro.programs import prompt as prompts
@@ -112,7 +113,7 @@ class Recorder:
             if self.journal is not None:
                 self.journal.close()
 
-    def start(self, method: str, task: Task, test: Sequence[Example] | None) -> None:
+    def start(self, method: Method, task: Task, test: Sequence[Example] | None) -> None:
         """Record what is run on what. Raises `ConfigError` if a run that is resumed is another."""
         config = described(method, task, test, self.ledger.prices)
         changes = self._changes(config)

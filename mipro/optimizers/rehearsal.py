@@ -16,14 +16,14 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from itertools import count
 from typing import Any
 
 from mipro.bootstrapping import Bootstrap, DemoSets, imagined
 from mipro.lm.base import Completion, Request, Usage
-from mipro.lm.meter import Entry, Ledger, Metered
-from mipro.optimizers.probing import Probe, estimated_prompt, made_up_reply
+from mipro.lm.meter import Entry, Ledger, Metered, Price
+from mipro.optimizers.probing import Probe, estimated_prompt, made_up_reply, scaled
 from mipro.optimizers.task import (
     BOOTSTRAP,
     FULL,
@@ -51,11 +51,13 @@ ALIKE = 0.75  # share of prompts under which a module hands on what most others 
 class Rehearsal:
     """What a run would spend by phase: (low, expected, high); `steps` are those of the loop.
 
-    A step is its phase and its high entry; the first is the original program.
+    A step is its phase and its high entry; the first is the original program. `before` is, by
+    phase, what the prompt LM is asked before the first step of the search.
     """
 
     phases: Mapping[str, tuple[Entry, Entry, Entry]]
     steps: Sequence[tuple[str, Entry]]
+    before: Mapping[str, Entry]
 
 
 def rehearsed(
@@ -93,6 +95,8 @@ def rehearsed(
         found = strategy.extract().candidate
         for candidate in (original, found):
             books.run(TEST, range(-test, 0), candidate)
+        # with several looks it may end at the first
+        books.sums[TEST][0] = scaled(books.sums[TEST][0], 1 / task.options.looks)
     return books.closed()
 
 
@@ -132,18 +136,21 @@ class _Books:
     task: Task
     probe: Probe
     made: Bootstrap | None = None
-    written: Ledger = field(default_factory=Ledger)  # what the prompt LM is asked
 
     def __post_init__(self) -> None:
+        self.prices = self.task.ledger.prices
+        self.written = Ledger(self.prices)  # what the prompt LM is asked
         self.seen: tuple[set[Any], set[Any]] = (set(), set())
         self.sums: dict[str, list[Entry]] = {}
         self.steps: list[tuple[str, Entry]] = []
         self.expected: list[Entry] = []  # of the same steps
+        self.asked: list[Mapping[str, Entry]] = []  # of the prompt LM, before each of them
         self.sizes: dict[tuple[Prompt, int, int], int] = {}
 
     def run(self, phase: str, examples: Sequence[int], candidate: Candidate) -> None:
         """A candidate is run on examples, known by their numbers."""
-        low, expected, high = (list[tuple[int, int]]() for _ in range(3))
+        low, expected, high = (list[_Size]() for _ in range(3))
+        model = self.task.lm.model
         prompts = {name: candidate[name] for name in self.task.program.modules()}
         for example in examples:
             run = example % len(self.probe.runs)
@@ -151,7 +158,7 @@ class _Books:
             for place, call in enumerate(self.probe.runs[run]):
                 prompt = prompts[call.module]
                 chain = (*chain, prompt) if prompt not in chain else chain
-                size = (self._size(prompt, run, place), call.completion_tokens)
+                size = self._size(prompt, run, place), call.completion_tokens, call.own or model
                 high.append(size)
                 before = self._before(example, place, chain)
                 for seen, key, taken in zip(
@@ -163,10 +170,11 @@ class _Books:
                     if key not in seen:
                         seen.add(key)
                         taken.append(size)
-        entries = [_entry(sizes) for sizes in (low, expected, high)]
+        entries = [_entry(sizes, self.prices) for sizes in (low, expected, high)]
         self.add(phase, *entries)
         self.steps.append((phase, entries[2]))
         self.expected.append(entries[1])
+        self.asked.append(self.written.phases)
 
     def go_on(self, times: float) -> None:
         """Add `times` as much search again."""
@@ -175,8 +183,12 @@ class _Books:
             return
         for i, ((phase, high), expected) in enumerate(zip(self.steps, self.expected, strict=True)):
             if i > 0:  # the original program is evaluated once
-                later = _times(expected, 2 * times) if i >= half else Entry()
-                self.add(phase, Entry(), later, _times(high, times))
+                later = scaled(expected, 2 * times) if i >= half else Entry()
+                self.add(phase, Entry(), later, scaled(high, times))
+        for phase, entry in self.written.phases.items():
+            early = self.asked[min(half, len(self.asked) - 1)].get(phase, Entry())
+            later = scaled(entry - early, 2 * times)
+            self.add(phase, Entry(), later, later + later)
 
     def _before(self, example: int, place: int, chain: tuple[Prompt, ...]) -> object:
         """What stands for a call's inputs: they come out alike under many prompts, or as none."""
@@ -206,7 +218,8 @@ class _Books:
             return Bootstrap(dict.fromkeys(self.task.program.modules(), ((),)))
         wanted = options.max_bootstrapped * options.demo_sets
         runs = self.probe.attempts(wanted, len(self.task.train))
-        self.add(BOOTSTRAP, *(self.probe.teaching(n) for n in runs))
+        model = (self.task.teacher.lm or self.task.lm).model
+        self.add(BOOTSTRAP, *(self.probe.teaching(n, model, self.prices) for n in runs))
         passed = min(round(runs[1] * self.probe.passing), runs[1])
         sets = self._sets(options, passed)
         if self.probe.passed == 0:  # perhaps none will: one set in three is as if it were so
@@ -243,17 +256,24 @@ class _Books:
         for phase, entry in self.written.phases.items():
             # at most every batch of data is looked at, and a text is asked for three times
             self.add(phase, entry, entry, entry + entry)
-        return Rehearsal({phase: tuple(e) for phase, e in self.sums.items()}, self.steps)  # type: ignore[misc]
+        phases = {phase: (e[0], e[1], e[2]) for phase, e in self.sums.items()}
+        before = self.asked[1] if len(self.asked) > 1 else self.written.phases
+        return Rehearsal(phases, self.steps, before)
 
 
-def _times(entry: Entry, by: float) -> Entry:
-    tokens = (round(entry.prompt_tokens * by), round(entry.completion_tokens * by))
-    return Entry(round(entry.calls * by), 0, 0, *tokens)
+_Size = tuple[int, int, str]  # of a call: prompt tokens, completion tokens, model
 
 
-def _entry(sizes: Sequence[tuple[int, int]]) -> Entry:
-    prompt, completion = (sum(size[i] for size in sizes) for i in (0, 1))
-    return Entry(len(sizes), 0, 0, prompt, completion)
+def _entry(sizes: Sequence[_Size], prices: Mapping[str, Price]) -> Entry:
+    """The sum of calls; `cost` is of those whose model has a price."""
+    total = Entry()
+    for model in sorted({size[2] for size in sizes}):
+        of_it = [size for size in sizes if size[2] == model]
+        prompt, completion = sum(size[0] for size in of_it), sum(size[1] for size in of_it)
+        price = prices.get(model)
+        cost = price.of(prompt, completion) if price else None
+        total += Entry(len(of_it), 0, 0, prompt, completion, cost)
+    return total
 
 
 @dataclass

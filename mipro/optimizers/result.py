@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from mipro.evaluation import Evaluation
+from mipro.improvement import Improvement, Optimism
 from mipro.lines import written
 from mipro.optimizers.forecast import Forecast
 from mipro.optimizers.task import Trial
@@ -23,7 +24,8 @@ from mipro.tpe import Importance
 class Comparison:
     """The original program and the candidate on the same examples, none used in the search.
 
-    `before` and `after` are mean scores with their 95% intervals; `paired` tests the difference.
+    `before` and `after` are mean scores with their 95% intervals; `paired` tests the difference,
+    two-sided; whether the candidate is shown better is `Result.improvement`.
     """
 
     before: float
@@ -33,9 +35,19 @@ class Comparison:
     paired: PairedTest
 
     @classmethod
-    def of(cls, before: Evaluation, after: Evaluation) -> Comparison:
-        """Compare two evaluations of the same examples."""
+    def of(
+        cls, before: Evaluation, after: Evaluation, improvement: Improvement | None = None
+    ) -> Comparison:
+        """Compare two evaluations of the same examples.
+
+        Where more than one look was planned, the p-value is twice that of `improvement`, which is
+        adjusted for them: an upper bound.
+        """
         paired = paired_test(before.scores, after.scores)
+        if improvement is not None and improvement.planned > 1:
+            method = f"{paired.method}; looks {improvement.looks} of {improvement.planned}"
+            p_value = min(1.0, 2 * (improvement.p_value or 0.0))
+            paired = replace(paired, p_value=p_value, method=method)
         return cls(before.score, after.score, before.interval, after.interval, paired)
 
     def to_json(self) -> dict[str, Any]:
@@ -61,9 +73,12 @@ class Result:
     set. `usage` is role → calls, tokens and cost, `phases` the same by phase of the run; `forecast`
     is what was expected of it at its start, `reforecast` once its demonstrations were there (None
     for a method without); `importances` is how much each slot, each pair of slots and each choice
-    mattered, with 95% intervals (`tpe.Importance`); `stopped` names the limit of the budget
-    ("calls", "tokens", "usd", "seconds") that ended the run before its time, None where none did;
-    `notes` says all that did not go as asked.
+    mattered, with 95% intervals (`tpe.Importance`), and `settings_importances` the same of the
+    proposer's settings, None for a method that does not learn them; `stopped` names the limit of
+    the budget ("calls", "tokens", "usd", "seconds") that ended the run before its time, None where
+    none did; `notes` says all that did not go as asked. `improvement` says whether the candidate is
+    shown better than the original, at the level asked, on examples that it was not selected on, and
+    `optimism` how far `score` flatters it (None without a test).
     """
 
     method: str
@@ -84,6 +99,9 @@ class Result:
     forecast: Forecast | None = None
     reforecast: Forecast | None = None
     stopped: str | None = None
+    improvement: Improvement = field(default_factory=Improvement)
+    optimism: Optimism | None = None
+    settings_importances: Importance | None = None
 
     @property
     def interval(self) -> tuple[float, float]:
@@ -112,6 +130,8 @@ class Result:
             "interval": list(self.interval),
             "baseline": self.baseline,
             "test": self.test.to_json() if self.test else None,
+            "improvement": self.improvement.to_json(),
+            "optimism": self.optimism.to_json() if self.optimism else None,
             "chosen_trial": self.chosen.number,
             "trials": len(self.trials),
             "usage": {role: dict(entry) for role, entry in self.usage.items()},
@@ -120,6 +140,9 @@ class Result:
             "reforecast": self.reforecast.to_json() if self.reforecast else None,
             "stopped_by_budget": self.stopped,
             "importances": self.importances.to_json(),
+            "settings_importances": (
+                self.settings_importances.to_json() if self.settings_importances else None
+            ),
             "notes": list(self.notes),
             "seconds": round(self.seconds, 3),
             "candidate": prompts.to_json(self.candidate, self.signatures),

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from mipro.bootstrapping import DemoSet, DemoSets
 from mipro.optimizers.task import Config, Extracted, Trial
+from mipro.programs.program import Program
 from mipro.programs.prompt import Prompt
 from mipro.tpe import Space
 
@@ -29,6 +30,12 @@ class Slots:
     demo_sets: DemoSets
     tune_instructions: bool = True
     tune_demos: bool = True
+
+    @classmethod
+    def of(cls, program: Program, demo_sets: DemoSets, **tuned: bool) -> Slots:
+        """Those of a program as it came: its own instructions; ``tuned`` as the last two fields."""
+        prompts = program.prompts()
+        return cls({m: (prompt.instruction,) for m, prompt in prompts.items()}, demo_sets, **tuned)
 
     @property
     def space(self) -> Space:

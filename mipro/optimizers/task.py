@@ -18,7 +18,7 @@ from mipro.metrics import Metric
 from mipro.programs.adapter import Adapter
 from mipro.programs.program import Program
 from mipro.programs.prompt import Candidate
-from mipro.tpe import Space
+from mipro.tpe import Observation, Space
 
 Kind = Literal["minibatch", "full"]
 BOOTSTRAP, SUMMARIES, PROPOSALS = "bootstrap", "summaries", "proposals"
@@ -41,7 +41,10 @@ class Options:
     bounds what one prompt to the proposer shows: less for a model with a small window.
     `trials_in_flight` (k) trials are evaluated at once: trial t is proposed knowing those before
     t − k + 1, so that the run is a function of `seed` and k. `threads` examples are run at once, of
-    whichever trials.
+    whichever trials. "Better than the original" is said of a candidate that is not so at most at
+    the rate `level`; with `looks` above 1 the test set is looked at in so many portions, and the
+    test ends once it is decided (`mipro.looks`). Without `forecasts` there is none, nor the seconds
+    of rehearsal that it takes: for experiments of many short runs.
     """
 
     trials: int = 50
@@ -57,14 +60,25 @@ class Options:
     seed: int = 0
     threads: int = 8
     trials_in_flight: int = 1
+    looks: int = 1
+    level: float = 0.05
+    forecasts: bool = True
 
     def __post_init__(self) -> None:
         least = {"max_bootstrapped": 0, "max_labelled": 0, "seed": 0}
         for f in fields(self):
             value = getattr(self, f.name)
+            if f.name == "level" and not (isinstance(value, float) and 0 < value < 1):
+                raise ConfigError(f"level={value!r}: a share between 0 and 1 is wanted")
+            if f.name == "level":
+                continue
             if f.name == "threshold":
                 if isinstance(value, bool) or not isinstance(value, (int, float)) or value != value:
                     raise ConfigError(f"threshold={value!r}: a number is wanted")
+                continue
+            if f.name == "forecasts":
+                if not isinstance(value, bool):
+                    raise ConfigError(f"{f.name}={value!r}: True or False is wanted")
                 continue
             if isinstance(value, bool) or not isinstance(value, int):
                 raise ConfigError(f"{f.name}={value!r}: a whole number is wanted")
@@ -83,11 +97,15 @@ class Options:
     def to_json(self) -> dict[str, Any]:
         """Name → value, but for `threads`, which changes nothing but the time.
 
-        `trials_in_flight` only where it is above 1: one at a time is the paper's loop.
+        `trials_in_flight` only where it is above 1: one at a time is the paper's loop. Some
+        others only where they are not the usual ones.
         """
         body = {name: value for name, value in asdict(self).items() if name != "threads"}
         if self.trials_in_flight == 1:
             del body["trials_in_flight"]
+        for name in ("looks", "level", "forecasts"):
+            if body[name] == getattr(Options, name):
+                del body[name]
         return body
 
     def examples(self, val: int) -> int:
@@ -157,13 +175,15 @@ class Trial:
 class Extracted:
     """What a strategy returns: a candidate, its full trial, and the space that was searched.
 
-    `original` is the configuration of the program as it came.
+    `original` is the configuration of the program as it came. A method that learns the proposer's
+    settings says in `settings` what their space is, and what each that was tried was credited with.
     """
 
     candidate: Candidate
     trial: Trial
     space: Space
     original: Config
+    settings: tuple[Space, Sequence[Observation]] | None = None
 
 
 class Strategy(Protocol):

@@ -6,18 +6,22 @@ it uses is the one the run's candidate has for its name, or else its own.
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from mipro.errors import ParseError, RunError, SignatureError
-from mipro.lm.base import Completion, LMError, Message, Request, Usage
+from mipro.errors import ConfigError, ParseError, RunError, SignatureError
+from mipro.lm.base import LM, Completion, LMError, Message, Request, Usage, through
 from mipro.programs import types
 from mipro.programs.prompt import Prompt
 from mipro.programs.signature import Field, Signature
-from mipro.programs.trace import CURRENT, ModuleCall, Prediction, RunContext
+from mipro.programs.trace import CURRENT, ModuleCall, Over, Prediction, RunContext
 
 REASONING = Field("reasoning", str, "the steps that lead to the rest, in a sentence or two")
+PATIENCE = 100  # calls after a systemic failure, before a program that retries for ever is ended
+ANOTHER = 1_000_000  # rollouts that a call made again, after it failed, is apart from the first
 
 
 class Predict:
@@ -25,6 +29,9 @@ class Predict:
 
     `signature` is a string, a class or a `Signature`; `instruction` replaces the signature's own.
     `temperature` and `max_tokens`, where given, hold for this module instead of the LM's own.
+    `lm` is asked instead of the run's, whoever runs the program (a teacher as well), and its calls
+    are metered, limited by a budget and kept as the run's are. Raises `ConfigError` for what is no
+    LM.
     """
 
     def __init__(
@@ -34,9 +41,13 @@ class Predict:
         *,
         temperature: float | None = None,
         max_tokens: int | None = None,
+        lm: LM | None = None,
     ) -> None:
+        if lm is not None and not isinstance(lm, LM):
+            what = "mipro.OpenAILM(…), say, or a callable with `model` and `identity`"
+            raise ConfigError(f"a module's lm={lm!r} is no language model: {what}")
         self.signature = Signature.of(signature, instruction)
-        self.temperature, self.max_tokens = temperature, max_tokens
+        self.temperature, self.max_tokens, self.lm = temperature, max_tokens, lm
 
     @property
     def prompt(self) -> Prompt:
@@ -48,7 +59,8 @@ class Predict:
 
         Raises `RunError` outside a run, `SignatureError` where the inputs are not the
         signature's, `LMError` where the LM gives no completion and `ParseError` where its reply
-        lacks a field.
+        lacks a field. Called again with the same inputs after one of these two, in the same run, it
+        asks for another draw (another `rollout`): a reply kept from the first would fail again.
         """
         run = CURRENT.get()
         if run is None:
@@ -92,10 +104,11 @@ def ChainOfThought(
     *,
     temperature: float | None = None,
     max_tokens: int | None = None,
+    lm: LM | None = None,
 ) -> Predict:
     """A `Predict` whose first output field is its `reasoning`."""
     full = Signature.of(signature, instruction).with_first_output(REASONING)
-    return Predict(full, temperature=temperature, max_tokens=max_tokens)
+    return Predict(full, temperature=temperature, max_tokens=max_tokens, lm=lm)
 
 
 def _call(module: Predict, name: str, run: RunContext, inputs: Mapping[str, Any]) -> Prediction:
@@ -109,17 +122,27 @@ def _call(module: Predict, name: str, run: RunContext, inputs: Mapping[str, Any]
         rollout=run.rollout,
         schema=run.adapter.schema(signature),
     )
-    started = time.perf_counter()
+    lm = run.lm if module.lm is None else through(run.lm, module.lm)
+    if run.failed:  # is it one that failed before?
+        again = run.failed[request.digest(lm.identity)]
+        request = replace(request, rollout=run.rollout + again * ANOTHER) if again else request
+    run.threaded = run.threaded or threading.get_ident() != run.home
+    asked = _Asked(name, lm.model, inputs, messages)
+    if run.fatal is not None:  # the run is lost: nothing more is asked
+        run.calls.append(asked.record({}, None, run.fatal))
+        run.in_vain += 1
+        raise Over if run.in_vain > PATIENCE else run.fatal
     completion: Completion | None = None
     try:
-        completion = run.lm(request)
+        completion = lm(request)
         outputs = _parsed(run, signature, completion, name)
     except (LMError, ParseError) as error:
-        run.calls.append(_record(name, inputs, {}, messages, completion, started, error))
+        run.calls.append(asked.record({}, completion, error))
+        run.failed[replace(request, rollout=run.rollout).digest(lm.identity)] += 1
         if isinstance(error, LMError) and error.systemic:
             run.fatal = run.fatal or error
         raise
-    run.calls.append(_record(name, inputs, outputs, messages, completion, started, None))
+    run.calls.append(asked.record(outputs, completion, None))
     return Prediction(types.snapshot(outputs))
 
 
@@ -140,23 +163,29 @@ def _parsed(
     return outputs
 
 
-def _record(
-    name: str,
-    inputs: Mapping[str, Any],
-    outputs: Mapping[str, Any],
-    messages: tuple[Message, ...],
-    completion: Completion | None,
-    started: float,
-    error: Exception | None,
-) -> ModuleCall:
-    return ModuleCall(
-        module=name,
-        inputs=inputs,
-        outputs=outputs,
-        messages=messages,
-        reply=completion.text if completion else "",
-        usage=completion.usage if completion else Usage(),
-        seconds=time.perf_counter() - started,
-        cached=completion.cached if completion else False,
-        error=f"{type(error).__name__}: {error}" if error else None,
-    )
+@dataclass(frozen=True)
+class _Asked:
+    """A call on its way."""
+
+    module: str
+    model: str
+    inputs: Mapping[str, Any]
+    messages: tuple[Message, ...]
+    started: float = field(default_factory=time.perf_counter)
+
+    def record(
+        self, outputs: Mapping[str, Any], completion: Completion | None, error: Exception | None
+    ) -> ModuleCall:
+        """What came of it."""
+        return ModuleCall(
+            module=self.module,
+            inputs=self.inputs,
+            outputs=outputs,
+            messages=self.messages,
+            reply=completion.text if completion else "",
+            usage=completion.usage if completion else Usage(),
+            seconds=time.perf_counter() - self.started,
+            cached=completion.cached if completion else False,
+            error=f"{type(error).__name__}: {error}" if error else None,
+            model=self.model,
+        )

@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import Any
 
 from mipro.errors import CandidateError, RunError
-from mipro.lm.base import LM
+from mipro.lm.base import LM, through
 from mipro.programs import prompt as prompts
 from mipro.programs.adapter import Adapter, ChatAdapter
 from mipro.programs.module import Predict
 from mipro.programs.prompt import Candidate, Prompt
 from mipro.programs.signature import Signature
-from mipro.programs.trace import CURRENT, Prediction, Run, RunContext, Trace
+from mipro.programs.trace import CURRENT, Over, Prediction, Run, RunContext
 
 
 class Program:
@@ -44,23 +44,34 @@ class Program:
     ) -> Prediction:
         """Run the program; the prediction's `trace` has every module call.
 
-        Inside another program's `forward` (no `lm` given) it runs as a part of that one. Raises
-        what `forward` raises; `RunError` without an LM, `CandidateError` where the candidate names
-        a module the program lacks.
+        Inside another program's `forward` it runs as a part of that one, its modules asking `lm`
+        where that is given. With a candidate, adapter or rollout besides, or if its modules are not
+        among the other's, it is a run of its own, whose calls are not in the other's trace. Either
+        way its calls go through the books of the run in flight. Raises what `forward` raises;
+        `RunError` without an LM, `CandidateError` where the candidate names a module the program
+        lacks.
         """
-        if lm is None and CURRENT.get() is not None:
-            if candidate is not None or adapter is not None or rollout:
+        outer = CURRENT.get()
+        own = candidate is not None or adapter is not None or bool(rollout)
+        if outer is not None and lm is None:
+            if own:
                 raise RunError(
                     f"{type(self).__name__} was called as a part of another program with a "
                     f"candidate, adapter or rollout of its own: it takes the other's, unless it "
                     f"is given its own lm=… as well"
                 )
             return _as_prediction(self, self.forward(**inputs))
+        if outer is not None and callable(lm) and not own and self._is_part_of(outer):
+            with outer.asking(through(outer.lm, lm)):
+                return _as_prediction(self, self.forward(**inputs))
         run = self.run(inputs, lm=lm, candidate=candidate, adapter=adapter, rollout=rollout)
         if run.error is not None:
             raise run.error
         assert run.prediction is not None  # a run has a prediction or an error
         return run.prediction
+
+    def _is_part_of(self, run: RunContext) -> bool:
+        return all(id(module) in run.names for module in self.modules().values())
 
     def run(
         self,
@@ -83,26 +94,32 @@ class Program:
                 f"no language model: call {type(self).__name__} with lm=…{given} "
                 f"(an LM is called with a Request)"
             )
-        names = self.modules()
+        names, outer = self.modules(), CURRENT.get()
         context = RunContext(
-            lm=lm,
+            lm=lm if outer is None else through(outer.lm, lm),
             candidate=self.checked(candidate or {}, names),
             adapter=adapter or ChatAdapter(),
             names={id(module): name for name, module in names.items()},
             rollout=rollout,
         )
-        outer, token = CURRENT.get(), CURRENT.set(context)
+        if outer is not None:  # this program is a part of one that may catch what it raises
+            context.fatal, context.in_vain = outer.fatal, outer.in_vain
+        token = CURRENT.set(context)
         try:
             prediction = _as_prediction(self, self.forward(**inputs))
         except Exception as error:  # noqa: BLE001 - `forward` is the user's code; nothing is lost
-            return Run(None, Trace(tuple(context.calls)), context.fatal or error)
+            return Run(None, context.trace, context.fatal or error)
+        except Over:
+            if outer is not None:
+                raise
+            return Run(None, context.trace, context.fatal)
         finally:
             CURRENT.reset(token)
-            if outer is not None:  # this program is a part of one that may catch it, too
-                outer.fatal = outer.fatal or context.fatal
+            if outer is not None:
+                outer.fatal, outer.in_vain = outer.fatal or context.fatal, context.in_vain
         if context.fatal is not None:
-            return Run(None, Trace(tuple(context.calls)), context.fatal)
-        prediction.trace = Trace(tuple(context.calls))
+            return Run(None, context.trace, context.fatal)
+        prediction.trace = context.trace
         return Run(prediction, prediction.trace)
 
     def modules(self) -> dict[str, Predict]:
@@ -114,6 +131,10 @@ class Program:
                 f"attribute, in __init__ (or in a list or dict held by one)"
             )
         return found
+
+    def own_lms(self) -> dict[str, LM]:
+        """Module name → LM, for the modules that have one of their own."""
+        return {name: m.lm for name, m in self.modules().items() if m.lm is not None}
 
     def signatures(self) -> dict[str, Signature]:
         """Module name → signature."""

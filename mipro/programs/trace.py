@@ -6,9 +6,13 @@ threads, and two runs never see each other.
 
 from __future__ import annotations
 
+import json
+import threading
+from collections import Counter
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from mipro.errors import MissingFieldError
@@ -35,17 +39,27 @@ class ModuleCall:
     seconds: float
     cached: bool = False
     error: str | None = None
+    model: str = ""  # of the LM that was asked
 
 
 @dataclass(frozen=True, slots=True)
 class Trace:
-    """The module calls of one run, in the order they returned."""
+    """The module calls of one run, in the order they returned.
+
+    Where the program calls modules in threads of its own, that order would be chance: then in the
+    order of their names and inputs.
+    """
 
     calls: tuple[ModuleCall, ...] = ()
 
     def of(self, module: str) -> tuple[ModuleCall, ...]:
         """The calls of one module."""
         return tuple(call for call in self.calls if call.module == module)
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How often each module was called, failed calls counted; one never called is absent."""
+        return dict(Counter(call.module for call in self.calls))
 
     @property
     def usage(self) -> Usage:
@@ -112,6 +126,8 @@ class RunContext:
     """A run in flight: what its modules need, and what they have done so far.
 
     `fatal` is a systemic failure that a module met: the run's end, whatever `forward` makes of it.
+    `failed` counts the calls that gave no outputs, by the digest of their request. `home` is the
+    thread that the run was begun in.
     """
 
     lm: LM
@@ -121,6 +137,40 @@ class RunContext:
     rollout: int = 0
     calls: list[ModuleCall] = field(default_factory=list)
     fatal: LMError | None = None
+    failed: Counter[str] = field(default_factory=Counter)
+    home: int = field(default_factory=threading.get_ident)
+    threaded: bool = False  # was a module called in another thread?
+    in_vain: int = 0  # calls since `fatal`
+
+    @contextmanager
+    def asking(self, lm: LM) -> Iterator[None]:
+        """A part of the run that asks another LM; all else it shares with the rest."""
+        part = replace(self, lm=lm)
+        token = CURRENT.set(part)
+        try:
+            yield
+        finally:
+            CURRENT.reset(token)
+            self.fatal = self.fatal or part.fatal
+            self.threaded, self.in_vain = self.threaded or part.threaded, part.in_vain
+
+    @property
+    def trace(self) -> Trace:
+        """The calls so far."""
+        calls = list(self.calls)
+        if self.threaded:
+            calls.sort(key=_place)
+        return Trace(tuple(calls))
+
+
+def _place(call: ModuleCall) -> tuple[str, str, bool, str]:
+    """Where a call stands among others of which none was first."""
+    inputs = json.dumps(call.inputs, sort_keys=True, ensure_ascii=False)
+    return call.module, inputs, call.error is None, call.reply
+
+
+class Over(BaseException):
+    """Ends a program that goes on calling modules after a systemic failure, whatever it catches."""
 
 
 CURRENT: ContextVar[RunContext | None] = ContextVar("mipro_run", default=None)

@@ -7,19 +7,20 @@ depend on the proposal are written once, when first asked for.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 from mipro.bootstrapping import DemoSet, DemoSets
 from mipro.data import Example
+from mipro.errors import ConfigError
 from mipro.lm.base import LM
 from mipro.programs.program import Program
 from mipro.programs.signature import Field, Signature
 from mipro.proposers.ask import ask, fitted, fitted_list
 from mipro.proposers.history import Tried, best_last
-from mipro.proposers.settings import Settings
+from mipro.proposers.settings import Evidence, Settings
 from mipro.proposers.summaries import (
     Written,
     describe_module,
@@ -72,7 +73,8 @@ class GroundedProposer:
 
     `train` is what the data summary looks at, `demo_sets` what `Settings.demo_set` points into;
     about `tokens` tokens of evidence go into one prompt; `note` is called with each text written,
-    and with each thing that did not go as asked.
+    and with each thing that did not go as asked. `tips` are those that settings may name, and
+    `evidence` settings of your own.
     """
 
     def __init__(
@@ -84,12 +86,18 @@ class GroundedProposer:
         demo_sets: DemoSets | None = None,
         tokens: int = 8_000,
         note: Callable[[str, Written], None] = lambda kind, written: None,
+        tips: Mapping[str, str] = TIPS,
+        evidence: Sequence[Evidence] = (),
     ) -> None:
         self.program, self.train, self.lm = program, train, lm
         self.demo_sets: DemoSets = demo_sets or {}
         self.tokens = tokens
+        self.tips = tips
+        self.part = tokens // (PARTS + len(evidence))  # of one text among those in a prompt
         self._note = note
         self._roles: dict[str, Written] = {}
+        self._own = {own.name: own for own in evidence}
+        self._own_texts: dict[tuple[str, Hashable, str], str] = {}
 
     @cached_property
     def dataset_summary(self) -> Written:
@@ -113,6 +121,18 @@ class GroundedProposer:
             self._roles[module] = self._noted(f"module_role {module}", written)
         return self._roles[module]
 
+    def own_text(self, name: str, choice: Hashable, module: str) -> str:
+        """What a setting of your own shows. Raises `ConfigError` where it is no text."""
+        if name not in self._own:
+            raise ConfigError(f"no evidence is called '{name}': there is {list(self._own)}")
+        key = (name, choice, module)
+        if key not in self._own_texts:
+            text = self._own[name].text(choice, module, self)
+            if not isinstance(text, str):
+                raise ConfigError(f"the evidence '{name}' of {choice!r} is {text!r}, and no text")
+            self._own_texts[key] = text
+        return self._own_texts[key]
+
     def _noted(self, kind: str, written: Written) -> Written:
         self._note(kind, written)
         return written
@@ -132,18 +152,20 @@ class GroundedProposer:
     ) -> Proposal:
         """Write one instruction for `module`. `current` is the one it has now.
 
-        Another `rollout` is another draw under the same settings. A reply that cannot be read, or
-        a call that fails for a reason of its own, is a proposal without an instruction; an error
-        that every call would meet is raised (`LMError`).
+        Another `rollout` is another draw under the same settings. With `reuse` it is written at
+        temperature 0: what was proposed before is the caller's to know. A reply that cannot be
+        read, or a call that fails for a reason of its own, is a proposal without an instruction; an
+        error that every call would meet is raised (`LMError`).
         """
         evidence, missing = self._evidence(module, settings, history)
+        kinds = {**_EVIDENCE, **{name: own.field for name, own in self._own.items()}}
         signature = Signature(
             (
                 Field("module", str, "the module's name, then its inputs -> outputs"),
                 Field("fields", list[str], "what its fields hold"),
                 Field("position", str, "where it stands among the program's modules"),
                 Field("current_instruction", str, "what it is told now"),
-                *(_EVIDENCE[name] for name in evidence),
+                *(kinds[name] for name in evidence),
             ),
             (Field("proposed_instruction", str, "the instruction, and nothing else"),),
             INSTRUCTION,
@@ -151,12 +173,12 @@ class GroundedProposer:
         run = ask(
             signature,
             self.lm,
-            temperature=settings.temperature,
+            temperature=0.0 if settings.reuse else settings.temperature,
             rollout=rollout,
             module=module_line(self.program, module),
-            fields=fitted_list(field_lines(self.program, module), self.tokens // PARTS),
+            fields=fitted_list(field_lines(self.program, module), self.part),
             position=position(self.program, module),
-            current_instruction=fitted(current, self.tokens // PARTS),
+            current_instruction=fitted(current, self.part),
             **evidence,
         )
         # the text is taken as it came: what looks like a label may be part of it
@@ -168,7 +190,7 @@ class GroundedProposer:
         self, module: str, settings: Settings, history: Sequence[Tried]
     ) -> tuple[dict[str, Any], tuple[str, ...]]:
         """What the settings ask to be shown, cut to fit, and the names of what is not to be had."""
-        part = self.tokens // PARTS
+        part = self.part
         texts: dict[str, Any] = {}
         if settings.dataset_summary:
             texts["dataset_summary"] = fitted(self.dataset_summary.text, part)
@@ -182,8 +204,13 @@ class GroundedProposer:
             # of too long a history the best is kept, which stands last
             texts["history"] = fitted_list(best_last(history)[::-1], part)[::-1]
         missing = tuple(name for name, text in texts.items() if not text)
-        if settings.tip != "none":
-            texts["tip"] = TIPS[settings.tip]
+        for name, choice in settings.own:  # "" is what a choice may show as well
+            texts[name] = fitted(self.own_text(name, choice, module), part)
+        if settings.tip not in self.tips:
+            raise ConfigError(
+                f"no tip is called '{settings.tip}': there are {', '.join(self.tips)}"
+            )
+        texts["tip"] = self.tips[settings.tip]
         return {name: text for name, text in texts.items() if text}, missing
 
     def _demo_set(self, module: str, index: int) -> DemoSet:

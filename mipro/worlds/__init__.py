@@ -5,12 +5,15 @@ have on average is computed exactly, by following every reply the LM might give.
 optimum of a slot space is known, and an optimizer's choice can be held against it. Every score
 from here is simulated.
 
-Read `world`, then `exact`; `iris` has real rows, `twohop` and `conditional` make their own.
+Read `world`, then `exact`; `iris` has real rows, `twohop` and `conditional` make their own, and
+`misled` has training rows in another form than the rest.
 """
 
 from mipro.worlds.conditional import conditional_world
 from mipro.worlds.exact import exact_scores, expected_score, optimum
 from mipro.worlds.iris import iris_world
+from mipro.worlds.misled import misled_world
+from mipro.worlds.null import null_world
 from mipro.worlds.twohop import twohop_world
 from mipro.worlds.world import WORLDS, World, load_world
 
@@ -22,6 +25,8 @@ __all__ = [
     "expected_score",
     "iris_world",
     "load_world",
+    "misled_world",
+    "null_world",
     "optimum",
     "twohop_world",
 ]

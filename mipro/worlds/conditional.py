@@ -6,7 +6,7 @@ an instruction can state them all. After the paper's HotPotQA Conditional, with 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from random import Random
 
 from mipro.data import Example, split
@@ -19,6 +19,11 @@ from mipro.worlds.world import World
 MONTHS = "January February March April May June July August September October November December"
 ROWS = 300
 
+TOLD = {
+    "answer": "Give only the answer. A person is written in lower case. A place is written in "
+    'capital letters. A date is written ending with "Peace!". A number is written in square '
+    "brackets. An organisation is written in double quotes. A work is written with hyphens."
+}
 # kind of answer → how it is to be written; stated nowhere but in the data
 FORMS: Mapping[str, str] = {
     "person": "lower case",
@@ -42,8 +47,13 @@ def written(kind: str, plain: str) -> str:
     }[kind]
 
 
-def rows(country: Country, seed: int = 0) -> list[Example]:
-    """`ROWS` questions about invented festivals, the six kinds in turn."""
+def rows(
+    country: Country, seed: int = 0, form: Callable[[str, str], str] = written
+) -> list[Example]:
+    """`ROWS` questions about invented festivals, the six kinds in turn.
+
+    `form(kind, plain)` is how an answer is written.
+    """
     rng = Random(f"mipro festivals {seed}")
     months = MONTHS.split()
     examples = []
@@ -66,7 +76,7 @@ def rows(country: Country, seed: int = 0) -> list[Example]:
         }
         kind = list(asked)[i % len(asked)]
         question, plain = asked[kind]
-        fields = {"passage": passage, "question": question, "answer": written(kind, plain)}
+        fields = {"passage": passage, "question": question, "answer": form(kind, plain)}
         examples.append(Example(fields, inputs=("passage", "question")))
     return examples
 
@@ -74,4 +84,5 @@ def rows(country: Country, seed: int = 0) -> list[Example]:
 def conditional_world(seed: int = 0) -> World:
     """Conditional question answering with the embedded LM: 100 train, 80 val, 120 test."""
     parts = split(rows(invent(0)), train=100, val=80, test=120, seed=seed)
-    return World("conditional", ConditionalQA(), same_text("answer"), *parts, lm=SimulatedLM(seed))
+    lm = SimulatedLM(seed)
+    return World("conditional", ConditionalQA(), same_text("answer"), *parts, lm=lm, told=TOLD)

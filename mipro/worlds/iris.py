@@ -12,6 +12,11 @@ from mipro.metrics import exact_match
 from mipro.programs.iris import Iris
 from mipro.worlds.world import World
 
+TOLD = {
+    "classify": "Look at petal_length and petal_width. setosa: petal_length about 1.5, "
+    "petal_width about 0.2. versicolor: petal_length about 4.3, petal_width about 1.3. "
+    "virginica: petal_length about 5.6, petal_width about 2.0."
+}
 FEATURES = ("sepal_length", "sepal_width", "petal_length", "petal_width")
 
 
@@ -40,4 +45,4 @@ def iris_world(seed: int = 0) -> World:
     """Iris with the embedded LM."""
     parts = split(iris_rows(), train=40, val=35, test=75, seed=seed)
     lm = SimulatedLM(seed)
-    return World("iris", Iris(), exact_match("species"), *parts, lm=lm)
+    return World("iris", Iris(), exact_match("species"), *parts, lm=lm, told=TOLD)

@@ -19,6 +19,10 @@ from mipro.worlds.corpus import Country, invent
 from mipro.worlds.world import World
 
 QUESTIONS = 300
+TOLD = {
+    "write_query": "Look up the intermediate entity named in the context.",
+    "answer": "Take the answer from the passages. Give only the name or number.",
+}
 
 
 @lru_cache(maxsize=4)
@@ -49,4 +53,5 @@ def twohop_world(seed: int = 0) -> World:
     """Two-hop question answering with the embedded LM: 100 train, 80 val, 120 test."""
     parts = split(questions(invent(0)), train=100, val=80, test=120, seed=seed)
     program = MultiHop(_retriever(0))
-    return World("twohop", program, exact_match("answer"), *parts, lm=SimulatedLM(seed))
+    lm = SimulatedLM(seed)
+    return World("twohop", program, exact_match("answer"), *parts, lm=lm, told=TOLD)

@@ -17,7 +17,8 @@ from mipro.programs.program import Program
 class World:
     """A task with all that a run needs. `train`, `val` and `test` are disjoint.
 
-    `lm` is the embedded LM; its seed decides its luck, never its competence.
+    `lm` is the embedded LM; its seed decides its luck, never its competence. `told` has an
+    instruction a module, written by hand, that says all there is to say.
     """
 
     name: str
@@ -27,6 +28,7 @@ class World:
     val: tuple[Example, ...]
     test: tuple[Example, ...]
     lm: SimulatedLM = field(default_factory=SimulatedLM)
+    told: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     def with_seed(self, seed: int) -> World:
         """The same world with another LM luck."""
@@ -39,6 +41,7 @@ WORLDS: Mapping[str, str] = {
     "iris": "mipro.worlds.iris:iris_world",
     "twohop": "mipro.worlds.twohop:twohop_world",
     "conditional": "mipro.worlds.conditional:conditional_world",
+    "misled": "mipro.worlds.misled:misled_world",
 }
 
 

@@ -26,7 +26,10 @@ from mipro.optimizers.methods import METHODS
 from mipro.programs.prompt import candidate_digest
 
 pytestmark = pytest.mark.parametrize("method", METHODS)
-WITH_DEMOS = {"random_search", "bayesian_bootstrap", "mipro"}
+# the rest bootstrap to show the proposer demonstrations, and have none in a candidate
+WITH_DEMOS = {"random_search", "bayesian_bootstrap", "mipro", "mipro_tree"}
+NO_TEACHER = {"mipro_zero_shot", "opro_module_ungrounded"}
+NO_PROPOSALS = {"random_search", "bayesian_bootstrap"}
 
 IN_A_PROCESS = """
 import sys
@@ -74,7 +77,7 @@ def test_the_hash_seed_of_the_process_changes_nothing(method: str, tmp_path: Pat
 
 def test_the_original_is_evaluated_first_and_the_winner_in_full(method: str):
     world = small()
-    result, events = recorded(world, method)
+    result, events = recorded(world, method, forecasts=True)
     first = of(events, "trial")[0]
     # only the start stands before it, and what is expected
     assert [event["event"] for event in events[:2]] == ["start", "forecast"]
@@ -142,9 +145,10 @@ def test_full_trials_have_all_examples_and_minibatches_b_of_them(method: str):
 def test_only_methods_with_demonstrations_have_any(method: str):
     result, events = recorded(small(), method)
     shown = [demos for prompt in result.candidate.values() for demos in prompt.demos]
-    assert bool(of(events, "bootstrap")) == (method in WITH_DEMOS)
+    assert bool(of(events, "bootstrap")) == (method not in NO_TEACHER)
     if method not in WITH_DEMOS:
         assert shown == []
+        assert not any(name.endswith(".demos") for t in result.trials for name in t.config)
 
 
 # --- 4: the ledger -------------------------------------------------------------------------------
@@ -169,8 +173,8 @@ def test_each_role_is_booked_for_itself(method: str):
     )
     booked = {role: result.usage.get(role, {"calls": 0})["calls"] for role in lms}
     assert booked == {role: lm.calls for role, lm in lms.items()}
-    assert (booked["prompt"] > 0) == (method in {"mipro", "mipro_zero_shot"})
-    assert (booked["teacher"] > 0) == (method in WITH_DEMOS)
+    assert (booked["prompt"] > 0) == (method not in NO_PROPOSALS)
+    assert (booked["teacher"] > 0) == (method not in NO_TEACHER)
 
 
 # --- 5: nothing is lost --------------------------------------------------------------------------

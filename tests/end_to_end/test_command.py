@@ -85,6 +85,39 @@ def test_the_readmes_script_runs(folder: Path) -> None:
     assert done.stdout.splitlines()[1] in TOPICS
 
 
+@pytest.mark.parametrize("own", ["EachSet", "learned"])
+def test_the_readmes_own_optimizer_tip_and_setting_plug_in(folder: Path, own: str) -> None:
+    path = folder / "run.toml"
+    text = path.read_text(encoding="utf-8").replace('"mipro"', f'"mine.py:{own}"')
+    path.write_text(text.replace("trials = 30", "trials = 6"), encoding="utf-8")
+    done = mipro("optimize", "run.toml", cwd=folder)
+    assert done.returncode == 0, done.stderr
+    result = json.loads((folder / "runs/first/result.json").read_text(encoding="utf-8"))
+    assert own in result["method"] or "MiproPlusPlus" in result["method"]
+    if own == "learned":
+        assert "glossary" in json.dumps(result["settings_importances"])
+        journal = (folder / "runs/first/journal.jsonl").read_text(encoding="utf-8")
+        drawn = [json.loads(line).get("settings", {}) for line in journal.splitlines()]
+        assert len({settings["glossary"] for settings in drawn if "glossary" in settings}) > 1
+    again = mipro("resume", "runs/first", cwd=folder)
+    assert again.returncode == 0, again.stderr
+    mine = folder / "mine.py"
+    mine.write_text(mine.read_text(encoding="utf-8") + "\n# changed\n", encoding="utf-8")
+    changed = mipro("resume", "runs/first", cwd=folder)
+    assert changed.returncode == 1
+    assert "code" in changed.stderr
+    assert "mine" in changed.stderr
+
+
+def test_a_method_that_is_no_strategy_is_refused_by_what_it_lacks(folder: Path) -> None:
+    path = folder / "run.toml"
+    text = path.read_text(encoding="utf-8")
+    path.write_text(text.replace('"mipro"', '"triage.py:Support"'), encoding="utf-8")
+    done = mipro("optimize", "run.toml", cwd=folder)
+    assert done.returncode == 1
+    assert "has no `initialize`" in " ".join(done.stderr.split())
+
+
 def test_a_second_run_in_the_same_directory_is_refused_and_loses_nothing(folder: Path) -> None:
     assert mipro("optimize", "run.toml", cwd=folder).returncode == 0
     kept = {p: p.read_bytes() for p in (folder / "runs/first").iterdir()}

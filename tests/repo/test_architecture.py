@@ -16,8 +16,8 @@ PACKAGE = Path(mipro.__file__).parent
 LAYERS = (
     {"errors", "strict"},
     {"seeds", "lines"},
-    {"tpe", "lm", "data", "workers", "stats"},
-    {"programs"},
+    {"tpe", "lm", "data", "workers", "stats", "looks"},
+    {"programs", "improvement"},
     {"metrics"},
     {"preflight", "journal"},
     {"evaluation"},

@@ -1,89 +1,77 @@
 """Forecasts of whole runs on the embedded worlds: calls within 10%, tokens within 25%.
 
-The rehearsal's constants were set on seeds 0 to 7; these are others. No null hypothesis: runs of
-the embedded LM are a function of the seed.
+The rehearsal's constants were set on seeds 0 to 7; these are others. The mean error of each world
+and method must keep the bounds; of single runs, all but a few (`RARE` of them). No null hypothesis:
+a run on the embedded LM is a function of its seed.
 """
 
 from __future__ import annotations
-
-from typing import Any
 
 import pytest
 
 import mipro
 from mipro.worlds import load_world
 
-SEEDS = (8, 9)
-CASES = [
-    (name, method, seed)
-    for name in ("iris", "twohop", "conditional")
-    for method in ("random_search", "bayesian_bootstrap", "mipro_zero_shot", "mipro")
-    for seed in SEEDS
-]
-# beyond the bounds, with what was measured. At the start a few probed runs say little of how many
-# traces will pass, and so of how long prompts will be; how often the searches of a world come to
-# requests that were made before is guessed at all times
-AT_START = {
-    ("twohop", "mipro", 8): "tokens 26.7% too low: none of 20 probed runs passed",
-    ("twohop", "bayesian_bootstrap", 9): "calls 12.2% too low: fewer requests were equal",
-    ("conditional", "random_search", 9): "tokens 26.7% too high: no trace passed",
-}
-AGAIN = {("twohop", "bayesian_bootstrap", 9): "calls 12.6% too low: fewer requests were equal"}
+SEEDS = range(8, 16)
+CALLS, TOKENS = 0.10, 0.25
+# single runs beyond the bounds, at the start of a run: where the first 20 examples say little of
+# how many traces will pass, or of how often a request comes again
+RARE = 0.05
+METHODS = ("random_search", "bayesian_bootstrap", "mipro_zero_shot", "mipro")
+WORLDS = ("iris", "twohop", "conditional")
+errors: list[tuple[float, float]] = []  # of calls and tokens, of all runs of this session
 
 
-def but(missed: dict[tuple[str, str, int], str], cases: list[tuple[str, str, int]]) -> list[Any]:
-    return [
-        pytest.param(*case, marks=pytest.mark.xfail(reason=missed[case], strict=False))
-        if case in missed
-        else case
-        for case in cases
-    ]
+def missed(forecast: mipro.Forecast, result: mipro.Result) -> tuple[float, float]:
+    """How far a forecast was off: (expected − actual) / actual of calls and tokens."""
+    entries = result.phases.values()
+    calls = sum(e["calls"] for e in entries)
+    tokens = sum(e["prompt_tokens"] + e["completion_tokens"] for e in entries)
+    total = forecast.total
+    low, _, high = total.calls
+    assert low * 0.9 <= calls <= high
+    return total.calls.expected / calls - 1, total.tokens.expected / tokens - 1
 
 
-@pytest.fixture(scope="module")
-def results() -> dict[tuple[str, str, int], mipro.Result]:
-    return {}
+def kept(found: list[tuple[float, float]]) -> None:
+    """The mean error keeps the bounds."""
+    calls, tokens = (sum(map(abs, each)) / len(found) for each in zip(*found, strict=True))
+    assert calls < CALLS
+    assert tokens < TOKENS
 
 
-def ran(case: tuple[str, str, int], results: dict) -> mipro.Result:
-    """The run of a case, made once."""
-    if case not in results:
-        name, method, seed = case
+@pytest.mark.statistical
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("name", WORLDS)
+def test_a_forecast_is_near_what_the_run_takes(name: str, method: str):
+    first, again = [], []
+    for seed in SEEDS:
         world = load_world(name, seed)
-        results[case] = mipro.optimize(
+        parts = {"val": world.val, "test": world.test}
+        result = mipro.optimize(
             world.program,
             world.train,
             world.metric,
             lm=world.lm,
-            val=world.val,
-            test=world.test,
             method=method,
             seed=seed,
+            **parts,
         )
-    return results[case]
-
-
-def holds(forecast: mipro.Forecast, result: mipro.Result) -> None:
-    entries = result.phases.values()
-    calls = sum(e["calls"] for e in entries)
-    tokens = sum(e["prompt_tokens"] + e["completion_tokens"] for e in entries)
-    assert forecast.total.calls.expected == pytest.approx(calls, rel=0.10)
-    assert forecast.total.tokens.expected == pytest.approx(tokens, rel=0.25)
-    low, _, high = forecast.total.calls
-    assert low * 0.9 <= calls <= high
-
-
-@pytest.mark.statistical
-@pytest.mark.parametrize(("name", "method", "seed"), but(AT_START, CASES))
-def test_the_forecast_at_the_start_of_a_run_is_near_what_it_took(name, method, seed, results):
-    result = ran((name, method, seed), results)
-    holds(result.forecast, result)
+        assert result.forecast is not None
+        first.append(missed(result.forecast, result))
+        if result.reforecast is not None:
+            again.append(missed(result.reforecast, result))
+    kept(first)
+    errors.extend(first)
+    if again:
+        kept(again)
+        errors.extend(again)
 
 
 @pytest.mark.statistical
-@pytest.mark.parametrize(
-    ("name", "method", "seed"), but(AGAIN, [c for c in CASES if c[1] != "mipro_zero_shot"])
-)
-def test_made_again_after_bootstrapping_it_is_near(name, method, seed, results):
-    result = ran((name, method, seed), results)
-    holds(result.reforecast, result)
+def test_few_forecasts_are_beyond_the_bounds():
+    if len(errors) < len(SEEDS) * len(METHODS):
+        pytest.skip("it counts what the tests before it in this session have run")
+    beyond = [e for e in errors if abs(e[0]) > CALLS or abs(e[1]) > TOKENS]
+    print(f"{len(beyond)} of {len(errors)} forecasts beyond 10% of calls or 25% of tokens")
+    assert len(beyond) <= RARE * len(errors)

@@ -2,7 +2,7 @@
 
 Null hypothesis of the first: the mean over 1,000 seeds of the LM is the exact expected score. It is
 rejected at 4 standard errors, taken from the seeds themselves: a false alarm in 16,000, for each of
-12 cases. The others are exact computations that no chance enters.
+16 cases. The others are exact computations that no chance enters.
 """
 
 from __future__ import annotations

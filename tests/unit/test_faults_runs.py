@@ -130,7 +130,10 @@ def test_fault_04_a_small_space_ends_gracefully(method: str, space: dict):
     result = run(world, method, **{"trials": 20, **space})
     assert result.chosen.n == len(world.val)
     assert result.score >= result.baseline
-    assert 1 <= len(result.trials) <= 1 + 20 + 10
+    trials = space.get("trials", 20)
+    assert 1 <= len(result.trials) <= 1 + trials + -(-trials // 3)
+    if method in ("random_search", "bayesian_bootstrap", "mipro_zero_shot", "mipro"):
+        assert len(result.trials) <= 1 + 20 + 10  # their space does not grow with the trials
 
 
 def test_fault_04_what_a_used_up_space_leaves_over_is_spent_on_full_evaluations():

@@ -22,6 +22,7 @@ from mipro.errors import ConfigError
 from mipro.lm.base import Completion, ContextLengthError, Request, Usage
 from mipro.lm.simulated import answer, classify, hops
 from mipro.lm.simulated.reader import Asked, Task, read_task, sections
+from mipro.lm.simulated.whole import instructions, is_whole
 from mipro.lm.simulated.writer import writer_for
 from mipro.lm.tokens import estimate_tokens
 
@@ -102,7 +103,7 @@ class SimulatedLM:
     def _options(self, task: Task, request: Request, index: int) -> Distribution:
         whole = (
             {self._text(task, request, index): 1.0}
-            if writer_for(task)
+            if is_whole(task) or writer_for(task)
             else self._replies(task, request)
         )
         if not self.malformed:
@@ -166,14 +167,15 @@ class SimulatedLM:
 
     def _text(self, task: Task, request: Request, index: int) -> str:
         """A text about a task, by the writer that fits it."""
-        writer = writer_for(task)
-        assert writer is not None  # the caller has looked
-        name, write = writer
         rng = Random(int.from_bytes(self._hash(request, index), "big"))
-        shown = sections(request.messages[-1].content)
+        shown, temperature = sections(request.messages[-1].content), self._temperature(request)
         values = {asked.name: "" for asked in task.outputs}
         values["reasoning"] = "I put together what I was shown."
-        values[name] = write(shown, rng, self._temperature(request))
+        if is_whole(task):
+            values |= instructions(shown, rng, temperature)
+        elif writer := writer_for(task):
+            name, write = writer
+            values[name] = write(shown, rng, temperature)
         return _written(task, {asked.name: values[asked.name] for asked in task.outputs})
 
 

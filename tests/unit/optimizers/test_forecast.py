@@ -12,10 +12,9 @@ from small_runs import SHORT, counted, of, recorded, run, small
 import mipro
 from mipro import Price
 from mipro.metrics import exact_match
+from mipro.optimizers.methods import METHODS
 from mipro.terminal import show_forecast, show_result
 from mipro.worlds import World
-
-METHODS = ("random_search", "bayesian_bootstrap", "mipro_zero_shot", "mipro")
 
 
 def estimated(world: World, method: str, **settings: object) -> mipro.Forecast:
@@ -56,7 +55,7 @@ def test_a_paid_estimate_runs_as_many_examples_as_asked():
 def test_the_probe_of_a_run_costs_nothing():
     """Its examples are needed by the first evaluation, and equal requests are sent once."""
     lm = counted()
-    result = run(small("iris"), lm=lm)
+    result = run(small("iris"), lm=lm, forecasts=True)
     assert result.phases["full evaluations"]["calls"] <= 15 * sum(
         t.kind == "full" for t in result.trials
     )
@@ -82,7 +81,7 @@ def test_a_phase_without_a_price_leaves_the_total_without_a_cost():
 
 
 def test_phases_add_up_to_the_ledger_and_stand_beside_the_forecast():
-    result, events = recorded(small())
+    result, events = recorded(small(), forecasts=True)
     assert spent(result)[0] == result.calls
     assert set(result.phases) == set(result.forecast.phases)
     body = result.to_json()
@@ -98,7 +97,7 @@ def test_phases_add_up_to_the_ledger_and_stand_beside_the_forecast():
 
 @pytest.mark.parametrize("method", ["random_search", "bayesian_bootstrap", "mipro"])
 def test_once_the_demonstrations_are_there_what_they_took_is_known_exactly(method):
-    result = run(small(), method)
+    result = run(small(), method, forecasts=True)
     again, took = result.reforecast.phases["bootstrap"], result.phases["bootstrap"]
     assert again.calls == (took["calls"],) * 3
     assert again.prompt_tokens == (took["prompt_tokens"],) * 3
@@ -106,14 +105,14 @@ def test_once_the_demonstrations_are_there_what_they_took_is_known_exactly(metho
 
 
 def test_a_method_without_demonstrations_has_one_forecast():
-    result, events = recorded(small(), "mipro_zero_shot")
+    result, events = recorded(small(), "mipro_zero_shot", forecasts=True)
     assert result.reforecast is None
     assert len(of(events, "forecast")) == 1
 
 
 def test_the_terminal_shows_forecast_and_actual():
     world = small("iris")
-    result = run(world, prices={"simulated": Price(1.0, 4.0)})
+    result = run(world, forecasts=True, prices={"simulated": Price(1.0, 4.0)})
     out = io.StringIO()
     console = Console(file=out, width=160)
     show_forecast(console, estimated(world, "mipro").to_json())

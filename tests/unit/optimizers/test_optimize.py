@@ -140,7 +140,7 @@ def test_an_error_of_the_users_own_code_is_in_the_journal_too(tmp_path):
             raise ZeroDivisionError("in the listener")
 
     with pytest.raises(ZeroDivisionError):
-        run(small(), run_dir=tmp_path, on_event=listener)
+        run(small(), run_dir=tmp_path, on_event=listener, forecasts=True)
     events = read_journal(tmp_path / "journal.jsonl")
     assert [e["event"] for e in events] == ["start", "forecast", "trial", "error"]
     assert events[-1]["text"] == "in the listener"
@@ -217,7 +217,7 @@ def test_a_run_directory_that_cannot_be_made_is_refused_before_the_first_call(tm
 
 
 def test_the_events_come_in_the_order_of_the_method():
-    _, events = recorded(small())
+    _, events = recorded(small(), forecasts=True)
     kinds = list(dict.fromkeys(e["event"] for e in events if e["event"] != "note"))
     assert kinds == [
         "start", "forecast", "trial", "bootstrap", "text", "proposal", "space", "end"

@@ -108,7 +108,8 @@ def test_the_space_has_the_papers_meta_hyperparameters():
         "program_summary": (True, False),
         "tip": tuple(TIPS),
         "temperature": TEMPERATURES,
-        "demo_set": (0, 1, 2, 3, 4),
+        "demos": (True, False),
+        "demo_set": (1, 2, 3, 4),
         "history": (True, False),
     }
     assert set(settings_space().names) == {
@@ -136,8 +137,9 @@ def test_settings_of_one_space_can_be_told_to_a_larger_one():
 
 
 def test_an_unknown_tip_is_refused_with_those_there_are():
+    proposer = GroundedProposer(QA(), examples(4), Writer(proposed_instruction="Do it."))
     with pytest.raises(ConfigError, match=r"'witty'.*none, creative, simple"):
-        Settings(tip="witty")
+        proposer.propose("answer", Settings(False, False, tip="witty"), current="x")
 
 
 # --- history -------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""Small slot spaces of the three worlds: good instructions by hand, demonstrations bootstrapped."""
+"""Small slot spaces of the worlds: good instructions by hand, demonstrations bootstrapped."""
 
 from __future__ import annotations
 
@@ -7,24 +7,9 @@ from collections.abc import Sequence
 
 from mipro.bootstrapping import bootstrap
 from mipro.programs.prompt import Demo, Prompt
-from mipro.worlds import World, exact_scores
+from mipro.worlds import WORLDS, World, exact_scores, load_world
 
-GOOD = {
-    "iris": {
-        "classify": "Look at petal_length and petal_width. setosa: petal_length about 1.5, "
-        "petal_width about 0.2. versicolor: petal_length about 4.3, petal_width about 1.3. "
-        "virginica: petal_length about 5.6, petal_width about 2.0."
-    },
-    "twohop": {
-        "write_query": "Look up the intermediate entity named in the context.",
-        "answer": "Take the answer from the passages. Give only the name or number.",
-    },
-    "conditional": {
-        "answer": "Give only the answer. A person is written in lower case. A place is written in "
-        'capital letters. A date is written ending with "Peace!". A number is written in square '
-        "brackets. An organisation is written in double quotes. A work is written with hyphens."
-    },
-}
+GOOD = {name: load_world(name).told for name in WORLDS}
 
 Instructions = dict[str, list[str]]
 DemoSets = dict[str, list[tuple[Demo, ...]]]

@@ -1,4 +1,4 @@
-"""The three worlds' data: real rows, questions that can be answered, forms, disjoint splits."""
+"""The worlds' data: real rows, questions that can be answered, forms, disjoint splits."""
 
 from __future__ import annotations
 

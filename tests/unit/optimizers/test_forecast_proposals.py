@@ -1,0 +1,41 @@
+"""Forecasts of methods that propose in every trial: what comes first, and what goes on."""
+
+from __future__ import annotations
+
+import pytest
+from small_runs import recorded, small, task_of
+
+from mipro.optimizers.forecast import Forecast, forecast
+from mipro.optimizers.methods import METHODS
+from mipro.optimizers.probing import dry_probe
+from mipro.optimizers.task import PROPOSALS
+
+
+def expected(method: str, trials: int) -> Forecast:
+    task = task_of(small(), trials=trials)
+    return forecast(METHODS[method](), task, 12, {}, dry_probe(task))
+
+
+def test_what_one_sensible_step_takes_does_not_grow_with_the_trials():
+    # as many random trials in both, so that the first settings drawn are the same
+    few, many = (expected("mipro_plus_plus", trials) for trials in (30, 120))
+    assert many.smallest.calls == few.smallest.calls
+    assert many.phases[PROPOSALS].calls.expected > 2.5 * few.phases[PROPOSALS].calls.expected
+
+
+@pytest.mark.parametrize("method", ["mipro_plus_plus", "mipro_zero_shot"])
+def test_proposals_of_more_trials_than_are_rehearsed_are_counted_where_they_go_on(method: str):
+    some, twice = (expected(method, trials).phases[PROPOSALS].calls for trials in (150, 300))
+    if method == "mipro_zero_shot":  # all its proposals are made in the first third
+        assert twice == some
+    else:
+        assert 1.8 < twice.expected / some.expected < 2.2
+
+
+def test_the_proposals_expected_are_near_those_made():
+    result, events = recorded(small(), "mipro_plus_plus", trials=20, forecasts=True)
+    (told,) = [e for e in events if e["event"] == "forecast" and e["after"] == "start"]
+    low, middle, high = told["phases"][PROPOSALS]["calls"]
+    made = result.phases[PROPOSALS]["calls"]
+    assert low * 0.7 <= made <= high
+    assert abs(middle - made) <= 0.3 * made
