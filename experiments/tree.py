@@ -5,7 +5,7 @@
     python experiments/tree.py --junk 3                   # and where no proposal is worth anything
 
 Each seed draws the data split, the LM's luck and the optimizer's randomness. All methods have as
-many trials; calls are counted as in `orderings.py` (requests, also those that were not paid again,
+many trials; calls are counted as in `family.py` (requests, also those that were not paid again,
 proposals among them) and are in the table. Reported is the *true* score of the candidate returned,
 exactly computed over the LM's luck, on the test split. Every score is a simulated LM's.
 """

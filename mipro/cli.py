@@ -86,7 +86,7 @@ def options(
 @app.command()
 def demo(
     world: Annotated[
-        str, typer.Option(help="twohop, iris, conditional, or several with commas.")
+        str, typer.Option(help="twohop, iris, conditional, misled, or several with commas.")
     ] = "twohop,iris",
     method: Method = "mipro",
     trials: Annotated[int, typer.Option(min=1, help="Minibatch trials of each run.")] = 50,
