@@ -18,6 +18,7 @@ from mipro.lm.budget import LIMITS, Budget
 from mipro.lm.meter import Price
 from mipro.metrics import Metric
 from mipro.optimizers.methods import Method
+from mipro.optimizers.task import Options
 from mipro.programs.adapter import Adapter, ChatAdapter, JSONAdapter
 from mipro.programs.program import Program
 
@@ -64,6 +65,7 @@ def load_config(path: str | Path) -> RunConfig:
     _check_tables(body, path)
     here = path.resolve().parent
     run = dict(body.get("optimize", {}))
+    _check_settings(run, path)
     directory = run.pop("run_dir", None)
     if directory is not None:
         directory = below("optimize", "run_dir", directory, here)
@@ -82,6 +84,14 @@ def load_config(path: str | Path) -> RunConfig:
         run_dir=directory,
         settings=run,
     )
+
+
+def _check_settings(run: Mapping[str, Any], path: Path) -> None:
+    """The settings of `[optimize]` are those there are, with values they can have."""
+    try:
+        Options.of({name: v for name, v in run.items() if name not in TABLES["optimize"]})
+    except ConfigError as error:
+        raise ConfigError(f"{path}: [optimize]: {error}") from error
 
 
 def _check_tables(body: Mapping[str, Any], path: Path) -> None:

@@ -37,15 +37,21 @@ def new_strategy(method: Method) -> Strategy:
         if method not in METHODS:
             raise ConfigError(
                 f"no method is called '{method}': there are {', '.join(METHODS)}; one of your own "
-                f"is given as its class, method=…"
+                f"is given as its class, or in a configuration as 'file.py:Name'"
             )
         return METHODS[method]()
     verbs = ("initialize", "propose", "update", "conclude", "extract")
     wanted = f"a name ({', '.join(METHODS)}) or what makes a strategy, its class say, is wanted"
     if not callable(method):
         raise ConfigError(f"method={method!r}: {wanted}")
-    strategy = method()
-    missing = [verb for verb in verbs if not callable(getattr(strategy, verb, None))]
+    try:
+        strategy = method()
+    except TypeError as error:  # an argument too many or too few, most likely
+        raise ConfigError(f"method={name_of(method)}: cannot be made: {error}") from error
+    # what is only inherited from the protocol does nothing; `conclude` may do nothing
+    empty = {getattr(Strategy, verb) for verb in verbs if verb != "conclude"}
+    found = {verb: getattr(type(strategy), verb, None) for verb in verbs}
+    missing = [verb for verb, own in found.items() if not callable(own) or own in empty]
     if missing:
         raise ConfigError(f"method={method!r}: {wanted}; what this makes has no `{missing[0]}`")
     return strategy
@@ -56,7 +62,8 @@ def name_of(method: Method) -> str:
     if isinstance(method, str):
         return method
     maker = maker_of(method)
-    return f"{maker.__module__}.{maker.__qualname__}"
+    # a user's file is imported under a name of ours (`importing`)
+    return f"{maker.__module__.removeprefix('mipro_user_')}.{maker.__qualname__}"
 
 
 def maker_of(method: Callable[[], Strategy]) -> Any:

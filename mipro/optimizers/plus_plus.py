@@ -29,7 +29,7 @@ from mipro.optimizers.proposing import Proposing, credited
 from mipro.optimizers.slots import INSTRUCTION, Slots, slot
 from mipro.optimizers.task import Config, Extracted, Kind, Step, Task, Trial
 from mipro.proposers.settings import Evidence, from_config
-from mipro.proposers.tips import TIPS
+from mipro.proposers.tips import TIPS, checked_tips
 from mipro.seeds import sequence
 from mipro.tpe import TPE
 from mipro.tpe.space import Key
@@ -51,7 +51,7 @@ class MiproPlusPlus:
         history: bool = True,
         reuse: bool = True,
     ) -> None:
-        self.tips, self.evidence = tips, evidence
+        self.tips, self.evidence = checked_tips(tips), evidence
         self.history, self.reuse = history, reuse
 
     def initialize(self, task: Task) -> None:

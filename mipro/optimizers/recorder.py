@@ -140,8 +140,8 @@ class Recorder:
         if changes and not self.sitting.even_if_changed:
             raise ConfigError(
                 f"{self.directory} was begun with something else: {'; '.join(changes)}. Put it "
-                f"back; or say even_if_changed, to keep the journal so far beside a new one and "
-                f"run again from the start, the same requests not asked twice"
+                f"back; or say even_if_changed (--even-if-changed), to keep the journal so far "
+                f"beside a new one and run again from the start, the same requests not asked twice"
             )
         if self.sitting.even_if_changed:
             self.journal.set_aside()

@@ -43,7 +43,7 @@ from mipro.optimizers.proposing import Proposing, credited
 from mipro.optimizers.slots import INSTRUCTION, Slots, slot
 from mipro.optimizers.task import Config, Extracted, Kind, Step, Task, Trial
 from mipro.proposers.settings import Evidence, from_config
-from mipro.proposers.tips import TIPS
+from mipro.proposers.tips import TIPS, checked_tips
 from mipro.seeds import sequence, stream
 from mipro.tpe import TPE, Observation, Settings
 from mipro.tpe.space import Key
@@ -79,7 +79,7 @@ class MiproTree:
         history: bool = True,
         rationed: bool = True,
     ) -> None:
-        self.tips, self.evidence = tips, evidence
+        self.tips, self.evidence = checked_tips(tips), evidence
         self.history, self.rationed = history, rationed
 
     def initialize(self, task: Task) -> None:

@@ -31,7 +31,7 @@ from mipro.proposers.summaries import (
     row,
     summarize_dataset,
 )
-from mipro.proposers.tips import TIPS
+from mipro.proposers.tips import TIPS, checked_tips
 
 INSTRUCTION = (
     "Write an instruction for one module of a language-model program. The module will be given "
@@ -92,7 +92,7 @@ class GroundedProposer:
         self.program, self.train, self.lm = program, train, lm
         self.demo_sets: DemoSets = demo_sets or {}
         self.tokens = tokens
-        self.tips = tips
+        self.tips = checked_tips(tips)
         self.part = tokens // (PARTS + len(evidence))  # of one text among those in a prompt
         self._note = note
         self._roles: dict[str, Written] = {}

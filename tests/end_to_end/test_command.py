@@ -484,3 +484,26 @@ def test_an_estimate_calls_nothing_and_a_budget_too_small_is_refused(folder: Pat
     unpriced = mipro("optimize", "run.toml", cwd=folder)
     assert unpriced.returncode == 1
     assert "'simulated' (task) has no price" in " ".join(unpriced.stderr.split())
+
+
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        ("class Half(Strategy):\n    def initialize(self, task): ...", "has no `propose`"),
+        ("Half = partial(MiproPlusPlus, tipz={})", "cannot be made.*tipz"),
+        ("Half = partial(MiproPlusPlus, tips={'mine': 3})", "tip 'mine': a line of text"),
+    ],
+)
+def test_a_method_of_ones_own_that_cannot_work_is_refused_before_a_run(
+    folder: Path, code: str, said: str
+) -> None:
+    mine = (folder / "mine.py").read_text(encoding="utf-8")
+    (folder / "half.py").write_text(f"{mine}\n\n{code}\n", encoding="utf-8")
+    path = folder / "run.toml"
+    text = path.read_text(encoding="utf-8")
+    path.write_text(text.replace('"mipro"', '"half.py:Half"'), encoding="utf-8")
+    done = mipro("optimize", "run.toml", cwd=folder)
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert re.search(said, " ".join(done.stderr.split())), done.stderr
+    assert not (folder / "runs").exists()
