@@ -93,7 +93,8 @@ def test_the_readmes_own_optimizer_tip_and_setting_plug_in(folder: Path, own: st
     done = mipro("optimize", "run.toml", cwd=folder)
     assert done.returncode == 0, done.stderr
     result = json.loads((folder / "runs/first/result.json").read_text(encoding="utf-8"))
-    assert own in result["method"] or "MiproPlusPlus" in result["method"]
+    name = {"EachSet": "mine.EachSet", "learned": "mipro.optimizers.plus_plus.MiproPlusPlus"}
+    assert result["method"] == name[own]
     if own == "learned":
         assert "glossary" in json.dumps(result["settings_importances"])
         journal = (folder / "runs/first/journal.jsonl").read_text(encoding="utf-8")

@@ -11,6 +11,7 @@ from mipro.tpe.split import (
     linear_gamma,
     shrink,
     soft_membership,
+    soft_memberships,
     sqrt_gamma,
 )
 
@@ -97,3 +98,27 @@ def test_where_nothing_foretells_the_grand_mean_does():
     c = foretold(space, pool([0.1, 0.5, 0.9], [10, 10, 10]))
     np.testing.assert_allclose(c, 0.5)
     assert space.size() == 3
+
+
+@pytest.mark.parametrize("count", [1, 2, 7, 60, 200])
+@pytest.mark.parametrize("sure", [False, True])
+def test_several_quantiles_at_once_are_those_of_a_root_finder(count, sure):
+    from scipy.optimize import brentq
+    from scipy.stats import norm
+
+    rng = np.random.default_rng([count, sure])
+    mean, sd = rng.random(count), rng.uniform(1e-6 if sure else 0.02, 0.2, count)
+    posterior = Posterior(mean, sd, 0.2, 0.02, np.full(count, mean.mean()))
+    targets = (0.15 * count, 0.05 * count)
+    found = soft_memberships(posterior, targets)
+    assert found.shape == (2, count)
+    for row, target in zip(found, targets, strict=True):
+
+        def excess(level, target=target):
+            return norm.cdf((mean - level) / sd).sum() - target
+
+        level = brentq(excess, -5, 6, xtol=1e-14, rtol=1e-14)
+        np.testing.assert_allclose(row, norm.cdf((mean - level) / sd), atol=1e-5)
+        assert row.sum() == pytest.approx(target, rel=1e-6)
+        # alone it is the same: the searches do not meddle with one another
+        np.testing.assert_allclose(row, soft_membership(posterior, target / count), atol=1e-6)
