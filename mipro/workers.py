@@ -54,6 +54,9 @@ class Handed(Generic[R]):
 
     `arrived` is called with the results that have come, in the thread that waits for them; of
     several pieces of work that share an `inbox`, one is waited for, and all are taken note of.
+
+    A future is let go as soon as its result is here. Dask keeps what a future stands for on a
+    worker while one is held, and computes it anew, calls and all, where that worker is lost.
     """
 
     def __init__(
@@ -66,18 +69,22 @@ class Handed(Generic[R]):
     ) -> None:
         self._arrived = arrived
         self._inbox: Inbox = SimpleQueue() if inbox is None else inbox
-        self._futures: list[Future[R]] = []
-        self._awaited: dict[Future[R], None] = {}  # in order, unlike a set
-        self.failed = False
+        self._awaited: dict[Future[R], int] = {}  # and the index of its item, in order
+        self._results: dict[int, R] = {}
+        self._errors: dict[int, BaseException] = {}
         try:
             for i, item in enumerate(items):
-                self._futures.append(executor.submit(job, i, item))
+                self._awaited[executor.submit(job, i, item)] = i
         except BaseException:
             self.cancel()
             raise
-        self._awaited = dict.fromkeys(self._futures)
-        for future in self._futures:
+        for future in self._awaited:
             future.add_done_callback(lambda done: self._inbox.put((self, done)))
+
+    @property
+    def failed(self) -> bool:
+        """Has something failed?"""
+        return bool(self._errors)
 
     @property
     def over(self) -> bool:
@@ -99,15 +106,15 @@ class Handed(Generic[R]):
     def _came(self, futures: Iterable[Future[R]]) -> None:
         results = []
         for future in futures:
-            if future not in self._awaited:
+            index = self._awaited.pop(future, None)
+            if index is None or future.cancelled():
                 continue
-            del self._awaited[future]
-            if future.cancelled():
-                continue
-            if future.exception() is None:
-                results.append(future.result())
+            error = future.exception()
+            if error is None:
+                self._results[index] = future.result()
+                results.append(self._results[index])
             else:
-                self.failed = True
+                self._errors[index] = error
         if self.failed:
             self.cancel()
         if results:
@@ -119,11 +126,23 @@ class Handed(Generic[R]):
             self.wait_for()
         finally:
             self.cancel()  # nothing, where all are done
-        return [future.result() for future in self._futures if not future.cancelled()]
+        if self._errors:
+            raise self._first_error()
+        return [self._results[index] for index in sorted(self._results)]
+
+    def _first_error(self) -> BaseException:
+        """Of what failed, or has begun and will; it is waited for."""
+        first = min(self._errors)
+        for future, index in self._awaited.items():
+            if index < first and not future.cancelled():
+                error = future.exception()
+                if error is not None:
+                    return error
+        return self._errors[first]
 
     def cancel(self) -> None:
         """Call off what has not begun."""
-        for future in self._futures:
+        for future in tuple(self._awaited):
             if future.cancel():
                 self._awaited.pop(future, None)
 

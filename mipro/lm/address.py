@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import ipaddress
 from urllib.parse import urlsplit
 
@@ -31,6 +32,7 @@ def checked_url(base_url: str) -> str:
     return base_url.rstrip("/")
 
 
+@functools.lru_cache  # asked again for every call that has no key
 def is_local(base_url: str) -> bool:
     """Whether the endpoint at `base_url` is on loopback."""
     return is_loopback(urlsplit(base_url).hostname or "")

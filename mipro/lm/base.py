@@ -199,6 +199,15 @@ class Wrapper(LM, Protocol):
         ...
 
 
+@runtime_checkable
+class Keyed(LM, Protocol):
+    """An LM that knows before a call whether it has a key to make it with."""
+
+    def check_key(self) -> None:
+        """Raise the `AuthError` that every call would."""
+        ...
+
+
 def through(run: LM, own: LM) -> LM:
     """`own`, asked through all that the LM of a run is asked through; as it is where that is bare.
 

@@ -121,9 +121,10 @@ class Budget:
         for role, model in models.items():
             if model not in prices:
                 raise ConfigError(
-                    f"budget usd={self.usd:g}: the model '{model}' ({role}) has no price, so that "
-                    f"its cost cannot be known; give its dollars per million tokens, or limit "
-                    f"calls or tokens instead"
+                    f"budget usd = {self.usd:g}: the model '{model}' ({role}) has no price, so "
+                    f"that its cost cannot be known; give its dollars per million tokens (in a "
+                    f"config as `price` in the LM's table, or in [prices]), or limit calls or "
+                    f"tokens instead"
                 )
 
 

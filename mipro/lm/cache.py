@@ -21,7 +21,16 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from mipro import strict
-from mipro.lm.base import LM, MOST_TOKENS, Completion, LMError, Request, Usage, through
+from mipro.lm.base import (
+    LM,
+    MOST_TOKENS,
+    Completion,
+    Keyed,
+    LMError,
+    Request,
+    Usage,
+    through,
+)
 from mipro.lm.flights import Flights
 
 _APPLICATION = 0x4D495052  # "MIPR", in the file's header: a file that is ours says so
@@ -85,6 +94,11 @@ class Cached:
             return completion
 
         return self._flights.once(digest, self._get, ask)
+
+    def check_key(self) -> None:
+        """Raise as the wrapped LM does where its key is missing, and nothing is stored to go by."""
+        if isinstance(self.lm, Keyed) and not len(self):
+            self.lm.check_key()
 
     def around(self, wrap: Callable[[LM], LM]) -> Cached:
         """The same cache, the same replies, before `wrap(lm)`: what is stored never reaches it."""

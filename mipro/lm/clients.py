@@ -6,10 +6,11 @@ What is different here from calling `client.chat.completions.create`:
   and errors, and leaves out the transform of the request and the response models. The reply is
   read by `wire.py`, strictly.
 - Under it lies our own transport (`transport.py`): each try has a deadline, and any number of
-  threads share a client. Where a proxy is set in the environment the HTTP package's own is kept,
-  whose time-out counts the seconds without a byte.
-- A reply that came damaged (half a JSON body, no choices, wrong fields) under status 200 is
-  retried as a broken connection is, within the same `max_retries`.
+  threads share a client, a few of which prepare a request at a time (`gate.py`). Where a proxy is
+  set in the environment the HTTP package's own is kept, whose time-out counts the seconds without a
+  byte.
+- What gives no reply is retried here, with the client's back-off. A reply that came, of whatever
+  use, is the caller's to ask for again: it may have been paid for.
 
 `openai` is imported at the first call.
 """
@@ -20,18 +21,19 @@ import atexit
 import os
 import threading
 import urllib.request
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit
 
 from mipro.lm.address import is_local
-from mipro.lm.wire import parse_reply
+from mipro.lm.gate import Gate
+from mipro.lm.wire import Damaged, parse_reply
 
 if TYPE_CHECKING:
     import openai
 
-_BODY = "mipro.body"  # where a response carries its parsed body
 _RETRIES = "x-stainless-retry-count"  # the header in which the client numbers its tries
-_clients: dict[tuple[Any, ...], openai.OpenAI] = {}
+_clients: dict[tuple[Any, ...], _Client] = {}
 _building = threading.Lock()
 
 
@@ -42,6 +44,13 @@ class Key(str):
 
     def __repr__(self) -> str:
         return "<key>"
+
+
+class _Client(NamedTuple):
+    """A client, and what a thread passes before it makes a call."""
+
+    openai: openai.OpenAI
+    gate: AbstractContextManager[None]
 
 
 class Reply(NamedTuple):
@@ -56,18 +65,24 @@ def post_chat(
 ) -> Reply:
     """The reply to `body`, `timeout` in seconds a try. Raises `openai.OpenAIError` after retries.
 
-    One whose cause is a `transport.Damaged` is a reply that is no chat completion. A body that
-    can't be written as JSON is a `TypeError` or `ValueError`, before anything is sent.
+    A reply that is no chat completion is `Damaged`. A body that can't be written as JSON is a
+    `TypeError` or `ValueError`, before anything is sent.
     """
     from mipro.lm.transport import http
 
-    response = _client(base_url, key, timeout).post(
-        f"{base_url}/chat/completions",  # whole, which spares the client joining it each time
-        cast_to=http.Response,
-        body=body,
-        options={"max_retries": max_retries},
-    )
-    return Reply(response.extensions[_BODY], retries_of(response.request))
+    client = _client(base_url, key, timeout)
+    with client.gate:
+        response = client.openai.post(
+            f"{base_url}/chat/completions",  # whole, which spares the client joining it each time
+            cast_to=http.Response,
+            body=body,
+            options={"max_retries": max_retries},
+        )
+    retries = retries_of(response.request)
+    try:
+        return Reply(parse_reply(response.content), retries)
+    except (ValueError, RecursionError) as error:
+        raise Damaged(str(error), retries) from error
 
 
 def retries_of(request: Any) -> int:
@@ -80,10 +95,10 @@ def close_clients() -> None:
     """Close every connection the LMs of this process hold. They open new ones when called again."""
     with _building:
         while _clients:
-            _clients.popitem()[1].close()
+            _clients.popitem()[1].openai.close()
 
 
-def _client(base_url: str, key: Key, timeout: float) -> openai.OpenAI:
+def _client(base_url: str, key: Key, timeout: float) -> _Client:
     # the process, since a forked child must not write to its parent's sockets
     address = (os.getpid(), base_url, key, timeout)
     client = _clients.get(address)
@@ -95,25 +110,22 @@ def _client(base_url: str, key: Key, timeout: float) -> openai.OpenAI:
     return client
 
 
-def _built(base_url: str, key: Key, timeout: float) -> openai.OpenAI:
+def _built(base_url: str, key: Key, timeout: float) -> _Client:
     import openai
 
-    from mipro.lm.transport import Transport, tls
+    from mipro.lm.transport import Client, tls
 
-    direct = not _is_proxied(base_url)
     atexit.unregister(close_clients)  # so that it is registered once
     atexit.register(close_clients)
-    return openai.OpenAI(
+    gate = Gate()
+    direct = not _is_proxied(base_url)
+    client = openai.OpenAI(
         api_key=key,
         base_url=base_url,
         timeout=openai.Timeout(timeout, connect=min(timeout, 10.0)),
-        http_client=openai.DefaultHttpxClient(
-            transport=Transport() if direct else None,
-            verify=tls(),
-            trust_env=not direct,
-            event_hooks={"response": [_read]},
-        ),
+        http_client=Client(gate) if direct else openai.DefaultHttpxClient(verify=tls()),
     )
+    return _Client(client, gate if direct else nullcontext())
 
 
 def _is_proxied(base_url: str) -> bool:
@@ -122,16 +134,3 @@ def _is_proxied(base_url: str) -> bool:
     if is_local(base_url) or not (proxies.get(address.scheme) or proxies.get("all")):
         return False
     return not urllib.request.proxy_bypass(address.hostname or "")
-
-
-def _read(response: Any) -> None:
-    """Parse a reply's body as soon as it is there, while the client can still retry it."""
-    from mipro.lm.transport import Damaged
-
-    if not response.is_success:
-        return
-    response.read()
-    try:
-        response.extensions[_BODY] = parse_reply(response.content)
-    except (ValueError, RecursionError) as error:
-        raise Damaged(str(error)) from error

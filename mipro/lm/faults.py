@@ -259,6 +259,11 @@ def _halve(choice: dict[str, Any]) -> None:
     choice["finish_reason"] = "length"
 
 
+def _empty(choice: dict[str, Any]) -> None:
+    choice["message"]["content"] = ""
+    choice["finish_reason"] = "stop"
+
+
 def _refusal(choice: dict[str, Any]) -> None:
     choice["message"] = {"role": "assistant", "content": None}
     choice["finish_reason"] = "content_filter"
@@ -267,7 +272,7 @@ def _refusal(choice: dict[str, Any]) -> None:
 _SPOILED: Mapping[str, Callable[[bytes], bytes]] = {
     "half_json": lambda data: data[: len(data) // 2],
     "wrong_fields": _changed(lambda choice: choice.update(text=choice.pop("message")["content"])),
-    "empty": _changed(lambda choice: choice["message"].update(content="")),
+    "empty": _changed(_empty),
     "length": _changed(_halve),
     "refusal": _changed(_refusal),
 }

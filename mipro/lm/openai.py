@@ -1,19 +1,13 @@
 """`OpenAILM`: any endpoint that speaks OpenAI's chat completions, through the `openai` package.
 
-This file knows the settings, the key, and what each failure of a call means. `wire.py` has the JSON
-that is sent and read, `status.py` the kind of error behind a status, `clients.py` the connections
-and their retries.
+This file knows the settings, the key, and the course of a call. `wire.py` has the JSON that is sent
+and read, `clients.py` the connections and their retries, `failures.py` what a failure means.
 
-What is tried again, all within `max_retries`:
+What is tried again, and for how long, is `allowance.py`'s to say: no reply at all is a matter of
+`max_retries` and `patience`, a reply of no use (damaged, empty, refused, cut off) one of
+`max_reasks`. Of these one that was cut off at its length is handed on in the end.
 
-- no answer, or one that came damaged (`clients.py`): after a back-off, as the client has it;
-- a reply that came whole but is of no use (empty, refused, cut off at its length): at once, but
-  `max_reasks` times at most, since each is paid for. Of these one that was cut off is handed on.
-
-Every failure is one of the errors of `base.py`, says what to do next, and never shows the key. A
-call that found no readable answer in all its tries is followed by a question of a word: where that
-finds none either, the endpoint is gone and not the prompt at fault, and the error is marked as
-systemic, so that a run ends instead of scoring the silence.
+Every failure is one of the errors of `base.py`, says what to do next, and never shows the key.
 
 `openai` is imported at the first call.
 """
@@ -21,30 +15,29 @@ systemic, so that a run ends instead of scoring the silence.
 from __future__ import annotations
 
 import json
+import logging
 import os
+import time
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from mipro.errors import ConfigError
 from mipro.lm import base, clients
 from mipro.lm.address import OPENAI_URL, checked_url, is_local, is_loopback
-from mipro.lm.base import Completion, LMError, Message, Request, Usage
-from mipro.lm.clients import Key, close_clients
-from mipro.lm.status import read_status
-from mipro.lm.wire import Structured, Unusable, read_reply, write_request
-
-if TYPE_CHECKING:
-    import openai
+from mipro.lm.allowance import Allowance, Call, Fault
+from mipro.lm.base import Completion, LMError, Request
+from mipro.lm.clients import Key, Reply, close_clients
+from mipro.lm.failures import NO_KEY, WORD, Failures, Tried, may_pass, redacted, without
+from mipro.lm.wire import Damaged, Structured, Unusable, read_reply, write_request
 
 __all__ = ["OPENAI_URL", "OpenAILM", "Structured", "close_clients", "is_loopback"]
 
-_NO_KEY = "no-key-needed"
-_WORD = Request((Message("user", "Hello"),), max_tokens=16)  # is anybody there?
+log = logging.getLogger(__name__)
 
 
 class OpenAILM:
-    """The LM `model` at `base_url`. It holds settings only, and is safe on any number of threads.
+    """The LM `model` at `base_url`, and what it may still try there. Safe on any number of threads.
 
     - `base_url`: by default `OPENAI_BASE_URL` of the environment, else OpenAI's own.
     - `api_key`: by default what the variable `api_key_env` holds at the time of a call. An endpoint
@@ -53,11 +46,15 @@ class OpenAILM:
       endpoint.
     - `seed`: a request with rollout r is sent `seed + r`, so that repeated samples differ and can
       be had again. Without a seed only r > 0 is sent, as the seed r.
-    - `timeout`: seconds for one try, to the last byte of its reply; a call ends within
-      `timeout * (max_retries + 1)` and the back-off between (up to 8 s, or what Retry-After says);
-      one that found no answer, two tries later.
-    - `max_reasks`: how many of the retries may go to replies that came whole but are of no use; 0
-      for a model that would give the same again.
+    - `timeout`: seconds for one try, to the last byte of its reply.
+    - `max_retries`: further tries of a call to an endpoint that has not answered this LM yet, after
+      the client's back-off (up to 8 s, or what Retry-After says); 0: nothing is ever tried again.
+    - `patience`: seconds for which a call that gets no reply goes on trying where the endpoint has
+      answered before. It is given up within `patience + timeout * (max_retries + 1)` and the
+      back-off; one that found no answer, two tries later. 0: `max_retries` is all.
+    - `max_reasks`: further tries of a call whose replies are of no use, all paid for; from the
+      third on they are drawn on a credit of the whole LM (`allowance.py`). 0 for a model that would
+      give the same again.
     - `structured`: how `Request.schema` is asked for: OpenAI's "json_schema", the older
       "json_object" (any object), or "off" (the prompt alone says it).
     - `extra_body`: laid over the JSON of every request.
@@ -79,11 +76,13 @@ class OpenAILM:
         seed: int | None = None,
         timeout: float = 60.0,
         max_retries: int = 4,
-        max_reasks: int = 2,
+        max_reasks: int = 12,
+        patience: float = 600.0,
         structured: Structured = "json_schema",
         extra_body: Mapping[str, Any] | None = None,
     ) -> None:
         _check(model, structured, timeout, max_retries, max_reasks)
+        _check_patience(patience)
         _check_numbers(temperature=temperature, max_tokens=max_tokens, seed=seed)
         if (
             not isinstance(api_key_env, str) or not api_key_env.isidentifier()
@@ -94,7 +93,9 @@ class OpenAILM:
         self._given_key = Key(api_key.strip()) if api_key else None
         self._key_env = api_key_env
         self._timeout = float(timeout)
-        self._max_retries, self._max_reasks = max_retries, max_reasks
+        self._where = f"{model!r} at {self.base_url}"
+        self._allowance = Allowance(max_retries, max_reasks, float(patience))
+        self._failures = Failures(self._where, self._timeout, self._allowance, self._post_word)
         self._decisive: dict[str, Any] = {
             "temperature": temperature,
             "max_tokens": max_tokens,
@@ -125,63 +126,86 @@ class OpenAILM:
                 raise
         return completion
 
+    def check_key(self) -> None:
+        """Raise the `AuthError` that a call would where no key, or none that can be one, is set."""
+        self._key()
+
     def _answered(self, request: Request, key: Key) -> Completion:
         """What one request comes to, after the retries."""
-        body = self._body(request)
-        retries, paid = 0, Usage()
-        for reasks in range(self._max_reasks + 1):
-            answer, again = self._ask(request, body, key, retries)
-            retries, paid = retries + answer.retries, paid + answer.usage
-            if not again or reasks == self._max_reasks or retries == self._max_retries:
+        body, call = self._body(request), Call()
+        while True:
+            tried = self._ask(request, body, key, self._allowance.tries(call))
+            call.retries, call.usage = call.retries + tried.retries, call.usage + tried.usage
+            pause = self._pause(tried, call, key)
+            if pause is None:
                 break
-            retries += 1
-        if isinstance(answer, Completion):
-            return replace(answer, usage=paid, retries=retries)
-        answer.usage, answer.retries = paid, retries
-        raise answer  # not where it was met: the client's own error holds the key
+            time.sleep(pause)
+            call.retries += 1
+        if isinstance(tried.answer, Completion):
+            if tried.fault is None:
+                self._allowance.answered(call)
+            return replace(tried.answer, usage=call.usage, retries=call.retries)
+        problem = self._failures.error(tried, key, call)
+        problem.usage, problem.retries = call.usage, call.retries
+        if problem.systemic:
+            self._allowance.given_up()
+        del tried  # not where it was met, nor beside it: the client's own error holds the key
+        raise problem
 
-    def _ask(
-        self, request: Request, body: dict[str, Any], key: Key, before: int
-    ) -> tuple[Completion | LMError, bool]:
-        """The answer after the retries left (`before` are used), and whether to ask for another."""
+    def _ask(self, request: Request, body: dict[str, Any], key: Key, left: int) -> Tried:
+        """A try, and as many as `left` more by the client where there is no reply."""
         import openai
 
-        left = self._max_retries - before
         try:
             reply = clients.post_chat(self.base_url, key, self._timeout, left, body)
         except openai.OpenAIError as error:
-            return self._problem(error, key, before), False
+            retries = clients.retries_of(getattr(error, "request", None))
+            silent = retries == left and may_pass(error)  # else the client saw no use in more
+            return Tried(error, Fault.SILENCE if silent else None, retries)
+        except Damaged as error:
+            return Tried(error, Fault.DAMAGED, error.retries)
         except (TypeError, ValueError) as error:  # from encoding the request, before it is sent
-            return LMError(
-                f"The request to {self._where} cannot be written as JSON "
-                f"({_redacted(str(error), key)}). Look for text that is no Unicode, or NaN."
-            ), False
+            return Tried(error)
         try:
             completion = read_reply(reply.body, request, self.model)
-            again = completion.finish_reason == "length"
-            # an endpoint that repeats the key in its reply would have it kept in files
-            safe = replace(
-                completion,
-                texts=tuple(_without(key, text) for text in completion.texts),
-                model=_without(key, completion.model),
-                finish_reason=_without(key, completion.finish_reason),
-                retries=reply.retries,
-            )
-            return safe, again
         except Unusable as error:
-            reason = _redacted(str(error), key)
-            problem = base.MalformedResponseError(f"{self._where}: {reason}")
-            problem.usage, problem.retries = error.usage, reply.retries
-            return problem, error.again
+            fault = Fault.USELESS if error.again else None
+            return Tried(error, fault, reply.retries, error.usage)
+        # an endpoint that repeats the key in its reply would have it kept in files
+        safe = replace(
+            completion,
+            texts=tuple(without(key, text) for text in completion.texts),
+            model=without(key, completion.model),
+            finish_reason=without(key, completion.finish_reason),
+        )
+        fault = Fault.USELESS if completion.finish_reason == "length" else None
+        return Tried(safe, fault, reply.retries, completion.usage)
 
-    @property
-    def _where(self) -> str:
-        return f"{self.model!r} at {self.base_url}"
+    def _pause(self, tried: Tried, call: Call, key: Key) -> float | None:
+        """Seconds before it is tried again; None: it is not."""
+        if tried.fault is None:
+            return None
+        if tried.fault is not Fault.SILENCE:
+            return self._allowance.after_useless(call, tried.fault)
+        call.silent += tried.retries + 1
+        pause = self._allowance.after_silence(call)
+        if pause is not None and self._allowance.is_first_to_wait():
+            log.warning(
+                "%s gives no reply (%s). It has answered before: calls wait for it, each for %g s "
+                "at most. An interrupted run can be resumed.",
+                self._where,
+                redacted(str(tried.answer), key, 200),
+                self._allowance.patience,
+            )
+        if pause is not None and call.is_suspect():
+            self._failures.ask_a_word(call, key)
+            return None if call.answers else pause
+        return pause
 
     def _key(self) -> Key:
         key = self._given_key or Key(os.environ.get(self._key_env, "").strip())
         if not key and is_local(self.base_url):
-            key = Key(_NO_KEY)
+            key = Key(NO_KEY)
         if not key:
             raise base.AuthError(
                 f"No key for {self.base_url}: set the environment variable {self._key_env} "
@@ -201,63 +225,9 @@ class OpenAILM:
         settings["limit"] = "max_completion_tokens" if self.base_url == OPENAI_URL else "max_tokens"
         return write_request(request, self.model, **settings) | extra
 
-    def _problem(self, error: openai.OpenAIError, key: Key, before: int) -> LMError:
-        """What a call met that got no reply, after the client's retries."""
-        import openai
-
-        retries = clients.retries_of(getattr(error, "request", None))
-        if isinstance(error, openai.APIStatusError):
-            said = _message(error)
-            kind, advice = read_status(error.status_code, str(error.code or ""), said)
-            shown = _redacted(said, key)
-            problem = kind(f"{self._where}: status {error.status_code}: {shown}\n{advice}")
-        else:
-            problem = self._silence(error, key, before + retries)
-        problem.retries += retries
-        return problem
-
-    def _silence(self, error: openai.OpenAIError, key: Key, retries: int) -> LMError:
-        """No connection, no reply in time, or none that could be read."""
-        import openai
-
-        from mipro.lm.transport import Damaged
-
-        cause = error.__cause__
-        reason = _redacted(str(cause or error) or type(cause or error).__name__, key)
-        late = isinstance(error, openai.APITimeoutError) and "Connect" not in type(cause).__name__
-        if not late and not isinstance(cause, Damaged):
-            return base.UnavailableError(
-                f"{self._where}: no connection ({reason}), tried {retries + 1} times. "
-                "Is the server running, and is base_url right?"
-            )
-        answers, asked = self._answers(key)
-        ended = "" if answers else " A question of a word ended so too: the endpoint is failing."
-        problem: LMError
-        if late:
-            problem = base.LMTimeoutError(
-                f"{self._where}: no answer within {self._timeout:g} s, tried {retries + 1} times."
-                f"{ended} Raise timeout, or ask for less (max_tokens)."
-            )
-        else:
-            problem = base.MalformedResponseError(
-                f"{self._where}: {reason}, and so after {retries} retries.{ended} "
-                "Check that base_url is an OpenAI-compatible API, and the endpoint's own log."
-            )
-        problem.systemic, problem.retries = not answers, asked
-        return problem
-
-    def _answers(self, key: Key) -> tuple[bool, int]:
-        """Does the endpoint answer anything at all; and how many requests it took to know."""
-        import openai
-
-        body, retries = self._body(_WORD), min(1, self._max_retries)
-        try:
-            reply = clients.post_chat(self.base_url, key, self._timeout, retries, body)
-        except openai.APIStatusError as error:  # a refusal is an answer, for what it is worth
-            return error.status_code < 500, clients.retries_of(error.request) + 1
-        except openai.APIConnectionError as error:
-            return False, clients.retries_of(error.request) + 1
-        return True, reply.retries + 1
+    def _post_word(self, key: Key, retries: int) -> Reply:
+        """Ask as little as can be asked."""
+        return clients.post_chat(self.base_url, key, self._timeout, retries, self._body(WORD))
 
     def __getstate__(self) -> dict[str, Any]:
         if self._given_key is not None:
@@ -270,8 +240,9 @@ class OpenAILM:
             "base_url": self.base_url,
             "api_key_env": self._key_env,
             "timeout": self._timeout,
-            "max_retries": self._max_retries,
-            "max_reasks": self._max_reasks,
+            "max_retries": self._allowance.max_retries,
+            "max_reasks": self._allowance.max_reasks,
+            "patience": self._allowance.patience,
             **self._decisive,
         }
 
@@ -304,6 +275,11 @@ def _check(
             raise ConfigError(f"{name}: a whole number from 0 is required, not {count!r}.")
 
 
+def _check_patience(patience: float) -> None:
+    if isinstance(patience, bool) or not 0 <= patience <= 1e6:
+        raise ConfigError(f"patience: seconds from 0 are required, not {patience!r}.")
+
+
 def _check_numbers(**settings: float | None) -> None:
     for name, value in settings.items():
         kind = (int, float) if name == "temperature" else int
@@ -319,20 +295,3 @@ def _dumped(settings: Mapping[str, Any]) -> str:
         return json.dumps(settings, sort_keys=True, separators=(",", ":"), allow_nan=False)
     except (TypeError, ValueError, RecursionError) as error:
         raise ConfigError(f"extra_body or another setting is not JSON: {error}.") from error
-
-
-def _redacted(text: str, key: Key, most: int = 500) -> str:
-    text = _without(key, text)
-    return text if len(text) <= most else text[:most] + "…"
-
-
-def _without(key: Key, text: str) -> str:
-    # a "key" of a few letters is no secret, and would be found in every word
-    return text.replace(key, "<key>") if key != _NO_KEY and len(key) >= 8 else text
-
-
-def _message(error: openai.APIStatusError) -> str:
-    """What the endpoint said, without the client's frame around it."""
-    body = error.body
-    said = body.get("message") if isinstance(body, dict) else body
-    return said.strip() if isinstance(said, str) and said.strip() else str(error)

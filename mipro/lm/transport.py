@@ -10,8 +10,10 @@ things to be wished for:
   a stack, the request leaves in one piece, and the reply is read by the standard library:
   `experiments/throughput.md` has what that is worth.
 
-Only what a call for a completion needs is here: no HTTP/2, no proxies, no streams (`clients.py`
-keeps the package's own transport where a proxy is set). Import it only where `openai` is wanted.
+`Client` does the same one step above: one address, one set of headers and no cookies need no
+merging. Only what a call for a completion needs is here: no HTTP/2, no proxies, no streams
+(`clients.py` keeps the package's own client where a proxy is set). Import it only where `openai` is
+wanted.
 """
 
 from __future__ import annotations
@@ -29,14 +31,12 @@ from typing import Any
 
 import openai
 
+from mipro.lm.gate import Gate
+
 # httpx, or httpx2 from openai 3 on: whichever lies under this client
 http: Any = importlib.import_module(type(openai.DEFAULT_CONNECTION_LIMITS).__module__.split(".")[0])
 
 _KEPT = 30.0  # seconds that an idle connection is trusted; servers hang up on them before long
-
-
-class Damaged(http.RemoteProtocolError):  # type: ignore[misc]
-    """A reply that is no chat completion; the client retries it as it does a broken connection."""
 
 
 @functools.cache
@@ -46,15 +46,50 @@ def tls() -> ssl.SSLContext:
     return made
 
 
+class Client(openai.DefaultHttpxClient):
+    """The HTTP client under `openai`'s, for requests that are whole as they come from it.
+
+    `gate` is left while a request is under way. A redirect is followed as the package does.
+    """
+
+    def __init__(self, gate: Gate) -> None:
+        self._direct = Transport(gate)
+        self._urls: dict[str, Any] = {}
+        super().__init__(transport=self._direct, verify=tls(), trust_env=False)
+
+    def build_request(self, method: str, url: Any, **parts: Any) -> Any:
+        """The request, its URL parsed once and its headers as they are given."""
+        if parts.get("params") or parts.get("files"):
+            return super().build_request(method, url, **parts)
+        if (parsed := self._urls.get(url)) is None:
+            parsed = self._urls[url] = http.URL(url)
+        return http.Request(
+            method,
+            parsed,
+            content=parts["content"],
+            headers=parts["headers"],
+            extensions={"timeout": parts["timeout"].as_dict()},
+        )
+
+    def send(self, request: Any, **options: Any) -> Any:
+        """The response, its body read."""
+        response = self._direct.handle_request(request)
+        if response.has_redirect_location:
+            return super().send(request, **options)
+        response.request = request
+        return response
+
+
 class Transport(http.BaseTransport):  # type: ignore[misc]
     """Sends requests, on as many connections as are in flight at once.
 
     A request's own time-outs are kept: "connect" to get a connection, and "read" for all of the
     exchange, from here to the last byte. Raises the HTTP package's own errors, by which the client
-    knows what it may retry.
+    knows what it may retry. `gate` is left as soon as all that remains is to wait.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, gate: Gate) -> None:
+        self._gate = gate
         self._idle: deque[_Connection] = deque()  # appending and popping are atomic
         self._closed = False
 
@@ -65,7 +100,9 @@ class Transport(http.BaseTransport):  # type: ignore[misc]
         sent = _head(request) + request.read()
         connection = self._connection(request.url, limits["connect"])
         try:
-            response, body = connection.exchange(request.method, sent, deadline)
+            connection.send(sent, deadline)
+            self._gate.leave()
+            response, body = connection.receive(request.method, deadline)
         except TimeoutError as error:
             connection.close()
             raise http.ReadTimeout(f"no whole reply within {limits['read']:g} s") from error
@@ -103,6 +140,7 @@ class Transport(http.BaseTransport):  # type: ignore[misc]
             if connection.origin == origin and connection.is_alive():
                 return connection
             connection.close()
+        self._gate.leave()
         try:
             return _Connection(origin, timeout)
         except TimeoutError as error:
@@ -127,10 +165,13 @@ class _Connection:
             raise
         self._used = time.monotonic()
 
-    def exchange(self, method: str, sent: bytes, deadline: float) -> tuple[HTTPResponse, bytes]:
-        """Send a request; its response and body. Raises `TimeoutError` past the deadline."""
+    def send(self, request: bytes, deadline: float) -> None:
+        """Send a request. Raises `TimeoutError` past the deadline."""
         self._socket.settimeout(_left(deadline))
-        self._socket.sendall(sent)
+        self._socket.sendall(request)
+
+    def receive(self, method: str, deadline: float) -> tuple[HTTPResponse, bytes]:
+        """The response to it, and its body. Raises `TimeoutError` past the deadline."""
         source: Any = _Reading(self._socket, deadline)
         response = HTTPResponse(source, method=method)
         try:

@@ -38,6 +38,17 @@ class Unusable(Exception):
         self.again, self.usage = again, Usage()
 
 
+class Damaged(Unusable):
+    """Why a reply under status 200 is no chat completion at all.
+
+    `retries` went before it. What it was billed at is not known.
+    """
+
+    def __init__(self, reason: str, retries: int) -> None:
+        super().__init__(reason)
+        self.retries = retries
+
+
 def _parsed(raw: bytes, what: str) -> dict[str, Any]:
     """The JSON object in `raw`. Raises `ValueError` that says why `what` is none."""
     try:
