@@ -8,8 +8,7 @@ by enumeration where it is small, by coordinate ascent from several starts where
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterator
-from itertools import islice
+from collections.abc import Callable, Container
 from typing import TypeAlias
 
 import numpy as np
@@ -33,16 +32,11 @@ def keys_of(codes: Codes) -> list[Key]:
     return [tuple(row) for row in codes.tolist()]
 
 
-def as_key(codes: Codes | None) -> Key | None:
-    """One row of codes (D,) as a hashable key."""
-    return None if codes is None else tuple(codes.tolist())
-
-
-def best_of(codes: Codes, score: Acquisition, seen: Container[Key]) -> tuple[Codes, float] | None:
-    """The unseen row with the highest score, and that score; the first of equals."""
-    if not len(codes):
-        return None
-    return _top_unseen(codes, score(codes), seen, -np.inf)
+def best_of(codes: Codes, values: Floats, seen: Container[Key]) -> Key | None:
+    """The unseen row (N, D) with the highest of the values (N,); the first of equals."""
+    keys = keys_of(codes)
+    order = np.argsort(-values, kind="stable").tolist()
+    return next((keys[row] for row in order if keys[row] not in seen), None)
 
 
 def draw_and_compare(
@@ -51,35 +45,16 @@ def draw_and_compare(
     rng: np.random.Generator,
     seen: Container[Key],
     draws: int = 24,
-) -> Codes | None:
-    """TPE as published: ``draws`` configurations from l, the best by ``score``. (D,) or None."""
-    found = best_of(good.sample(rng, draws), score, seen)
-    return None if found is None else found[0]
+) -> Key | None:
+    """TPE as published: ``draws`` configurations from l, the best by ``score``, or None."""
+    codes = good.sample(rng, draws)
+    return best_of(codes, score(codes), seen)
 
 
-def exact(
-    space: Space, score: Acquisition, seen: Container[Key], chunk: int = 4096
-) -> Codes | None:
-    """The best unseen configuration by enumerating all of them. (D,), None if all are seen."""
-    best: tuple[Codes, float] | None = None
-    for codes in _chunks(space, chunk):
-        found = best_of(codes, score, seen)
-        if found is not None and (best is None or found[1] > best[1]):
-            best = found
-    return None if best is None else best[0]
-
-
-def _chunks(space: Space, chunk: int) -> Iterator[Codes]:
-    """All codes of a space in the order of `Space.enumerate_codes`, up to ``chunk`` rows each."""
-    size = space.size()
-    if space.is_flat and space.sizes:  # a grid needs no walk
-        for start in range(0, size, chunk):
-            rows = np.arange(start, min(start + chunk, size))
-            yield np.stack(np.unravel_index(rows, space.sizes), axis=1)
-        return
-    every = space.enumerate_codes()
-    while block := list(islice(every, chunk)):
-        yield np.array(block)
+def exact(space: Space, score: Acquisition, seen: Container[Key]) -> Key | None:
+    """The best unseen configuration by enumerating all of them; None if all are seen."""
+    codes = space.all_codes()
+    return best_of(codes, score(codes), seen)
 
 
 def coordinate_ascent(
@@ -89,7 +64,7 @@ def coordinate_ascent(
     seen: Container[Key],
     starts: Codes,
     steps: int = 30,
-) -> Codes | None:
+) -> Key | None:
     """The best unseen configuration on or next to the tops reached from ``starts`` (R, D), or None.
 
     ``moves`` scores all that differ in one variable, (R, D) filled -> (R, C); every start takes
@@ -100,58 +75,45 @@ def coordinate_ascent(
     full = starts.copy()
     if not space.is_flat:
         full = np.where(starts < 0, rng.integers(0, space.sizes, size=starts.shape), starts)
-    height, rows = np.full(len(full), -np.inf), np.arange(len(full))
-    for step in range(steps):
-        values = moves(full)  # (R, C)
+    rows, values = np.arange(len(full)), moves(full)  # (R, C)
+    for _ in range(steps - 1):
         to = values.argmax(axis=1)
-        higher = values[rows, to] > height + 1e-12
-        if not higher.any() or step == steps - 1:
-            break
-        height = np.where(higher, values[rows, to], height)
         slot = space.column_of_choice[to]
-        full[rows[higher], slot[higher]] = (to - space.offsets[slot])[higher]
-    # a row stands among its own moves once a variable: one of them is enough
+        choice = to - space.offsets[slot]
+        if (full[rows, slot] == choice).all():  # a row is among its own moves
+            break
+        full[rows, slot] = choice
+        values = moves(full)
+    # it is there once for every variable: once is enough
     values[rows[:, None], (full + space.offsets)[:, 1:]] = -np.inf
     return _best_move(space, full, values, seen)
 
 
-def _best_move(space: Space, full: Codes, values: Floats, seen: Container[Key]) -> Codes | None:
+def _best_move(space: Space, full: Codes, values: Floats, seen: Container[Key]) -> Key | None:
     """The unseen configuration with the highest value among moves (R, C) from ``full`` (R, D)."""
-    left = values.ravel().copy()
+    left = values.ravel()
     while left[at := int(left.argmax())] > -np.inf:
         row, choice = divmod(at, values.shape[1])
         slot = int(space.column_of_choice[choice])
         codes = full[row].copy()
         codes[slot] = choice - space.offsets[slot]
         codes = codes if space.is_flat else space.prune(codes[None])[0]
-        if tuple(codes.tolist()) not in seen:
-            return np.asarray(codes)
+        key: Key = tuple(codes.tolist())
+        if key not in seen:
+            return key
         left[at] = -np.inf
     return None
 
 
-def _top_unseen(
-    codes: Codes, values: Floats, seen: Container[Key], above: float
-) -> tuple[Codes, float] | None:
-    """The best unseen row whose value is over ``above``."""
-    for row in np.argsort(-values, kind="stable"):
-        if values[row] <= above:
-            return None
-        if tuple(codes[row].tolist()) not in seen:
-            return codes[row].copy(), float(values[row])
-    return None
-
-
-def any_unseen(space: Space, rng: np.random.Generator, seen: Container[Key]) -> Codes | None:
+def any_unseen(space: Space, rng: np.random.Generator, seen: Container[Key]) -> Key | None:
     """An unseen configuration by ancestral sampling, the first in order where draws fail."""
     for _ in range(8):
-        for codes in space.sample_codes(rng, 32):
-            if tuple(codes.tolist()) not in seen:
-                return np.asarray(codes)
-    for codes in space.enumerate_codes():  # as many steps go in vain as there are seen ones
-        if tuple(codes.tolist()) not in seen:
-            return codes
-    return None
+        for key in keys_of(space.sample_codes(rng, 32)):
+            if key not in seen:
+                return key
+    # as many steps go in vain as there are seen ones
+    every = (tuple(codes.tolist()) for codes in space.enumerate_codes())
+    return next((key for key in every if key not in seen), None)
 
 
 def leader_to_recheck(
@@ -174,8 +136,4 @@ def worth_a_second_look(
     pool: Pool, posterior: Posterior, busy: Container[Key], optimism: float = 1.0
 ) -> Key | None:
     """Of what has been seen and is not ``busy``, the highest mean + ``optimism`` sd; or None."""
-    keys = keys_of(pool.codes)
-    for row in np.argsort(-(posterior.mean + optimism * posterior.sd), kind="stable"):
-        if keys[row] not in busy:
-            return keys[int(row)]
-    return None
+    return best_of(pool.codes, posterior.mean + optimism * posterior.sd, busy)

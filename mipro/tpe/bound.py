@@ -20,14 +20,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from math import log
 from typing import final
 
 import numpy as np
 
-from mipro.tpe.evidence import similarity
+from mipro.tpe.evidence import Centres
 from mipro.tpe.marginals import Marginals
 from mipro.tpe.parzen import Floats, one_hot
-from mipro.tpe.space import Codes, Space
+from mipro.tpe.space import Codes
 
 
 @final
@@ -35,13 +36,11 @@ from mipro.tpe.space import Codes, Space
 class UpperBound:
     """An acquisition function: upper bound of P(good | x).
 
-    ``centres`` (M, D) codes and their memberships ``good`` (M,); ``ratios`` λ_d (D,); ``base`` γ;
-    ``curiosity`` κ₁ and ``optimism`` κ₂ in standard deviations. ``asked`` (M, D) is another
-    configuration that a centre stands for as well (`TPE.tell`); None: it stands for itself alone.
+    ``centres``, M of them, with their memberships ``good`` (M,); ``ratios`` λ_d (D,); ``base`` γ;
+    ``curiosity`` κ₁ and ``optimism`` κ₂ in standard deviations.
     """
 
-    space: Space
-    centres: Codes
+    centres: Centres
     good: Floats
     marginals: Marginals
     ratios: Floats
@@ -49,7 +48,6 @@ class UpperBound:
     prior: float = 1.0
     curiosity: float = 1.0
     optimism: float = 1.0
-    asked: Codes | None = None
 
     def __call__(self, codes: Codes) -> Floats:
         """(N, D) codes -> (N,)."""
@@ -57,69 +55,53 @@ class UpperBound:
 
     def evidence(self, codes: Codes) -> tuple[Floats, Floats]:
         """a(x) and n(x), the prior's share among them. (N, D) codes -> 2 × (N,)."""
-        similar = similarity(self.space, self.centres, codes, self.ratios, self.asked)  # (M, N)
-        hot = one_hot(self.space, codes)
-        prior = self._prior(hot @ self.marginals.log_ratio, hot @ self.marginals.variance)
-        return self.good @ similar + self.prior * prior, similar.sum(axis=0) + self.prior
+        similar = self.centres.similarity(codes, self.ratios)  # (M, N)
+        log_odds, variance = self._alone @ one_hot(self.centres.space, codes).T
+        return (
+            self.good @ similar + self._prior(log_odds, variance),
+            similar.sum(axis=0) + self.prior,
+        )
+
+    @cached_property
+    def _alone(self) -> Floats:
+        """r and κ₁² var of every choice. (2, C)."""
+        return np.array([self.marginals.log_ratio, self.curiosity**2 * self.marginals.variance])
+
+    @cached_property
+    def _gain(self) -> Floats:
+        """By how many times a kernel is higher with d set to the centre's choice, less 1. (C,)."""
+        return (1 / self.ratios - 1)[self.centres.space.column_of_choice]
 
     def moves(self, full: Codes) -> Floats:
         """The score of every configuration one variable away. (R, D) filled -> (R, C).
 
         Column c of row r is row r with the variable of choice c set to it (`Space.offsets`).
         """
-        if not self.space.is_flat or self.asked is not None:
-            return self._each(full)
-        space, slot = self.space, self.space.column_of_choice
-        at = full + space.offsets  # (R, D) the choice taken
-        hot, tried = one_hot(space, full), self._tried  # (R, C), (M, C)
-        far = -np.log(self.ratios)  # (D,)
-        near = np.exp((hot * far[slot]) @ tried.T - far.sum())  # k(x_r, x_i), (R, M)
-        # good ones and all, one under the other
-        moved = self._moved(np.concatenate([near * self.good, near]), at, tried)
-        good, count = moved[: len(full)], moved[len(full) :]
-        ratio, variance = self.marginals.log_ratio, self.marginals.variance
-        taken = np.stack([ratio[at], variance[at]])  # (2, R, D)
-        apart = taken.sum(axis=2, keepdims=True) - taken  # without d
-        log_odds, spread = apart.take(slot, axis=2)
-        prior = self.prior * self._prior(log_odds + ratio, spread + variance)
-        return self._bound(good + prior, count + self.prior)
-
-    @cached_property
-    def _tried(self) -> Floats:
-        return one_hot(self.space, self.centres)
-
-    def _moved(self, near: Floats, at: Codes, tried: Floats) -> Floats:
-        """Σ_i w_i k(x', x_i) for each x' one choice away, ``near`` being w_i k(x_r, x_i). (2R, C).
-
-        With d set to v a kernel is what it was without d, times 1 where x_id = v and λ_d elsewhere.
-        Without d it is k/λ_d where x_id differs from the choice taken, and k where it does not.
-        """
-        slot, ratios = self.space.column_of_choice, self.ratios
-        among, total = near @ tried, near.sum(axis=1, keepdims=True)  # (2R, C), (2R, 1)
-        rows, at = np.arange(len(near))[:, None], np.concatenate([at, at])
-        same = among[rows, at]  # (2R, D)
-        without = total - (1 - ratios) * same  # λ_d times that
-        moved = without.take(slot, axis=1) + among * (1 / ratios - 1)[slot]
-        moved[rows, at] = total
-        return np.asarray(moved)
-
-    def _each(self, full: Codes) -> Floats:
-        """`moves` one by one: in a tree a choice may bring others into play."""
-        count = len(self.space.column_of_choice)
-        options = np.repeat(full, count, axis=0)  # (R·C, D)
-        slot = np.tile(self.space.column_of_choice, len(full))
-        options[np.arange(len(options)), slot] = (
-            np.tile(np.arange(count), len(full)) - self.space.offsets[slot]
-        )
-        return self(self.space.prune(options)).reshape(len(full), count)
+        space, choices = self.centres.space, self.centres.choices
+        if not space.is_flat or self.centres.asked is not None:  # other choices come into play
+            return self(space.moved(full)).reshape(len(full), -1)
+        # Each sum below is first what it is without variable d, (.., R, D), then what d set to v
+        # adds to that, (.., R, C): a few operations on all moves, instead of R·C configurations.
+        rows, at, sizes = np.arange(len(full))[:, None], full + space.offsets, space.widths
+        log_far = np.log(self.ratios)
+        near = np.exp(log_far.sum() - log_far @ choices.T[at])  # k(x_r, x_i), (R, M)
+        near = np.array([near * self.good, near])
+        # With d set to v a kernel is what it was without d, times 1 where x_id = v and λ_d
+        # elsewhere; without d it is k/λ_d where x_id differs from the choice taken, else k.
+        total, among = near.sum(axis=2, keepdims=True), near @ choices  # (2, R, 1 or C)
+        without = total - (1 - self.ratios) * among[:, rows, at]  # λ_d times that
+        moved = without.repeat(sizes, axis=2) + among * self._gain
+        moved[:, rows, at] = total
+        taken = self._alone.take(at, axis=1)
+        without = taken.sum(axis=2, keepdims=True) - taken
+        prior = self._prior(*(without.repeat(sizes, axis=2) + self._alone[:, None]))
+        return self._bound(moved[0] + prior, moved[1] + self.prior)
 
     def _prior(self, log_odds: Floats, variance: Floats) -> Floats:
-        from scipy.special import expit  # here, so that importing mipro stays cheap
-
-        logit = np.log(self.base / (1 - self.base)) + log_odds
-        if self.curiosity:
-            logit = logit + self.curiosity * np.sqrt(np.maximum(variance, 0.0))
-        return np.asarray(expit(logit))
+        """prior · p₀(x)."""
+        base = log(self.base / (1 - self.base))
+        logit = log_odds + np.sqrt(np.abs(variance)) + base  # rounding may carry it below 0
+        return np.asarray(self.prior / (1 + np.exp(-logit)))
 
     def _bound(self, good: Floats, count: Floats) -> Floats:
         p = np.minimum(good / count, 1.0)  # rounding may carry it beyond

@@ -23,7 +23,7 @@ Durrande, Ginsbourger, Roustant, Carraro: ANOVA kernels and RKHS of zero mean fu
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from math import prod
@@ -87,6 +87,28 @@ class Importance:
             "spread": None if self.spread is None else self.spread.to_json("sd"),
         }
 
+    @classmethod
+    def of(
+        cls,
+        space: Space,
+        parts: Iterable[tuple[Component, Effect, Sequence[Effect]]],
+        rest: Effect,
+        spread: Effect,
+    ) -> Importance:
+        """From each component's share, and the effects of its choices where it is a variable's."""
+        none = Effect(0.0, 0.0, 0.0)  # a variable of one choice, a pair never active together
+        main = dict.fromkeys(space.names, none)
+        pairs = dict.fromkeys(combinations(space.names, 2), none)
+        choices = {v.name: dict.fromkeys(v.choices, none) for v in space.variables}
+        for component, share, effects in parts:
+            first, *second = (space.names[d] for d in component.columns)
+            if second:
+                pairs[first, second[0]] = share
+            else:
+                main[first] = share
+                choices[first] = dict(zip(space.choices(first), effects, strict=True))
+        return cls(main, pairs, choices, rest, spread)
+
 
 def _plain(choice: Hashable) -> Any:
     return choice if isinstance(choice, (str, int, float)) else repr(choice)
@@ -142,8 +164,7 @@ def components(space: Space) -> list[Component]:
 
 def density(space: Space, codes: Codes) -> Floats:
     """p(x) = Π 1 / C_d over the active variables. (N, D) -> (N,)."""
-    sizes = np.array(space.sizes, dtype=float)
-    return np.asarray(np.prod(np.where(codes == INACTIVE, 1.0, 1 / sizes), axis=1))
+    return np.asarray(np.prod(np.where(codes == INACTIVE, 1.0, 1 / space.widths), axis=1))
 
 
 def nothing_known(space: Space) -> Importance:
@@ -159,34 +180,22 @@ def exact_importance(space: Space, truth: Callable[[Config], float]) -> Importan
     Time and memory grow as `space.size()`. The intervals have no width. Without any variance every
     share is 0.
     """
-    codes = np.array(list(space.enumerate_codes()))
+    codes = space.all_codes()
     p = density(space, codes)
     f = np.array([truth(space.decode(row)) for row in codes], dtype=float)
     total = float(p @ (f - p @ f) ** 2)
     spread = float(np.sqrt(total))
     if total <= 1e-24 * float(p @ f**2):  # all alike but for rounding
         total = np.inf
-    none = Effect(0.0, 0.0, 0.0)
-    main, pairs = (
-        dict.fromkeys(space.names, none),
-        dict.fromkeys(combinations(space.names, 2), none),
-    )
-    choices = {v.name: dict.fromkeys(v.choices, none) for v in space.variables}
-    left = 1.0 if np.isfinite(total) else 0.0
+    left, parts = 1.0 if np.isfinite(total) else 0.0, []
     for component in components(space):
         table = _cell_means(component, codes, p, f)
         for axis in range(table.ndim):
             table = table - table.mean(axis=axis, keepdims=True)
-        share = _sure(component.probability * float((table**2).mean()) / total)
-        left = max(left - share.value, 0.0)
-        names = [space.names[d] for d in component.columns]
-        if len(names) == 1:
-            main[names[0]] = share
-            values = zip(space.choices(names[0]), table.tolist(), strict=True)
-            choices[names[0]] = {choice: _sure(value) for choice, value in values}
-        else:
-            pairs[names[0], names[1]] = share
-    return Importance(main, pairs, choices, _sure(left), _sure(spread))
+        share = component.probability * float((table**2).mean()) / total
+        left = max(left - share, 0.0)
+        parts.append((component, _sure(share), [_sure(value) for value in table.ravel().tolist()]))
+    return Importance.of(space, parts, _sure(left), _sure(spread))
 
 
 def _cell_means(component: Component, codes: Codes, p: Floats, f: Floats) -> Floats:

@@ -1,23 +1,21 @@
 """What has been asked and told: the part that every sampler shares.
 
-No model in here: observations in order, the configurations still out for evaluation, and their
-JSON form. `sampler` adds the decision of what to ask next.
+Observations in order, the configurations still out for evaluation, and their JSON form. `sampler`
+adds the decision of what to ask next.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, TypeAlias, final
+from typing import Any, final
 
 import numpy as np
 
-from mipro.tpe.acquisition import worth_a_second_look
-from mipro.tpe.parzen import Floats
 from mipro.tpe.space import INACTIVE, Codes, Config, Key, Space
-from mipro.tpe.split import Pool, Posterior, Tally, shrink
+from mipro.tpe.split import Pool, Tally
 
 
 @final
@@ -41,47 +39,20 @@ class Best:
 
 
 @final
-@dataclass
 class History:
     """Observations, and pending configurations (asked, not told), of one space."""
 
-    space: Space
-    keys: list[Key] = field(default_factory=list)
-    scores: list[float] = field(default_factory=list)
-    ns: list[int] = field(default_factory=list)
-    pending: dict[Key, None] = field(default_factory=dict)  # ordered, unlike a set
-    asked: dict[Key, Key] = field(default_factory=dict)  # what was asked where this came of it
-    barred: set[tuple[int, int]] = field(default_factory=set)  # (column, code) not to be asked now
-    tally: Tally = field(init=False)
-    counts: Floats = field(init=False)  # distinct configurations with each choice, (C,)
-    examples: int = 0  # behind all scores
-
-    def __post_init__(self) -> None:
-        self.tally = Tally(len(self.space.sizes))
-        self.counts = np.zeros(len(self.space.column_of_choice))
-        told = list(zip(self.keys, self.scores, self.ns, strict=True))
-        self.keys, self.scores, self.ns, self.examples = [], [], [], 0
-        for key, score, n in told:
-            self._add(key, score, n)
-        for key, asked in self.asked.items():
-            self._count(asked, besides=key)
-
-    def _count(self, key: Key, besides: Key | None = None) -> None:
-        """Count the choices of ``key``, but for those it shares with ``besides``."""
-        codes = np.asarray(key, dtype=np.int64)
-        counted = codes != INACTIVE
-        if besides is not None:
-            counted &= codes != besides
-        self.counts[(codes + self.space.offsets)[counted]] += 1
-
-    def _add(self, key: Key, score: float, n: int) -> None:
-        if key not in self.tally.rows:
-            self._count(key)
-        self.tally.add(key, score, n)
-        self.keys.append(key)
-        self.scores.append(score)
-        self.ns.append(n)
-        self.examples += n
+    def __init__(self, space: Space) -> None:
+        self.space = space
+        self.keys: list[Key] = []
+        self.scores: list[float] = []
+        self.ns: list[int] = []
+        self.pending: dict[Key, None] = {}  # ordered, unlike a set
+        self.asked: dict[Key, Key] = {}  # what was asked where this came of it
+        self.barred: set[tuple[int, int]] = set()  # (column, code) not to be asked now
+        self.tally = Tally(len(space.sizes))
+        self.counts = np.zeros(len(space.column_of_choice))  # configurations with each choice, (C,)
+        self.examples = 0  # behind all scores
 
     def tell(
         self,
@@ -100,10 +71,24 @@ class History:
             raise ValueError(f"the score of {dict(config)!r} is {value}: a finite number is needed")
         self.pending.pop(other, None)
         self.pending.pop(key, None)
-        self._add(key, value, int(n))
+        if key not in self.tally.rows:
+            self._count(key)
+        self.tally.add(key, value, int(n))
+        self.keys.append(key)
+        self.scores.append(value)
+        self.ns.append(int(n))
+        self.examples += int(n)
         if other != key and key not in self.asked:
             self.asked[key] = other
             self._count(other, besides=key)
+
+    def _count(self, key: Key, besides: Key | None = None) -> None:
+        """Count the choices of ``key``, but for those it shares with ``besides``."""
+        codes = np.asarray(key, dtype=np.int64)
+        counted = codes != INACTIVE
+        if besides is not None:
+            counted &= codes != besides
+        self.counts[(codes + self.space.offsets)[counted]] += 1
 
     def asked_codes(self) -> Codes | None:
         """What was asked for each row of `pool`, (U, D); None where always the row itself."""
@@ -165,13 +150,6 @@ class History:
             history.pending[space.key(space.decode(codes))] = None
         return history
 
-    def on(self, space: Space) -> History:
-        """The same history on a grown space, where codes keep their meaning."""
-        if not space.is_growth_of(self.space):
-            raise ValueError(f"{space} is not {self.space} with choices appended")
-        told = [*self.keys], [*self.scores], [*self.ns]
-        return History(space, *told, dict(self.pending), dict(self.asked))
-
 
 @final
 @dataclass(frozen=True)
@@ -186,83 +164,3 @@ class Seen:
             return True
         barred = self.history.barred
         return isinstance(key, tuple) and any(key[column] == code for column, code in barred)
-
-
-Seed: TypeAlias = int | Sequence[int] | np.random.SeedSequence | np.random.Generator
-
-
-def generator(seed: Seed) -> np.random.Generator:
-    """A generator from a seed; 0 is a seed like any other. A Generator is used as it is."""
-    if seed is None:
-        raise ValueError("a seed is needed: an int, a SeedSequence or a Generator")
-    return np.random.default_rng(seed)
-
-
-def generator_state(rng: np.random.Generator) -> dict[str, Any]:
-    """The generator's state as JSON types."""
-    return {key: _plain(value) for key, value in rng.bit_generator.state.items()}
-
-
-def restored_generator(state: Mapping[str, Any]) -> np.random.Generator:
-    """The inverse of `generator_state`."""
-    kinds: dict[str, type[np.random.BitGenerator]] = {
-        kind.__name__: kind
-        for kind in (
-            np.random.PCG64,
-            np.random.PCG64DXSM,
-            np.random.Philox,
-            np.random.SFC64,
-            np.random.MT19937,
-        )
-    }
-    if state["bit_generator"] not in kinds:
-        raise ValueError(f"unknown generator {state['bit_generator']!r}: one of {list(kinds)}")
-    bits = kinds[state["bit_generator"]]()
-    bits.state = dict(state)
-    return np.random.Generator(bits)
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, np.ndarray):
-        return value.tolist()
-    if isinstance(value, Mapping):
-        return {key: _plain(item) for key, item in value.items()}
-    return value
-
-
-def ranked(space: Space, pool: Pool, posterior: Posterior) -> list[Best]:
-    """All that was told, the highest posterior mean first.
-
-    Of equals the one with more examples comes first, then the earlier.
-    """
-    rows = np.lexsort((np.arange(len(pool.n)), -pool.n, -posterior.mean))
-    return [
-        Best(space.decode(pool.codes[row]), float(posterior.mean[row]), int(pool.n[row]))
-        for row in rows
-    ]
-
-
-def again(history: History, busy: set[Key]) -> Key:
-    """A configuration to ask a second time, where none is left to be asked a first time."""
-    key = None
-    if history.keys:
-        pool = history.pool()
-        posterior = shrink(pool)
-        key = worth_a_second_look(pool, posterior, busy)
-        if key is None:  # every one is out or excluded: all the same an answer is owed
-            key = worth_a_second_look(pool, posterior, ())
-    if key is None:
-        key = next(iter(history.pending), None)
-    if key is None:  # all excluded, none ever asked
-        key = tuple(next(history.space.enumerate_codes()).tolist())
-    return key
-
-
-def check_state(space: Space, state: Mapping[str, Any], sampler: str) -> None:
-    """Refuse a state taken of another kind of sampler or of another space. ValueError."""
-    if state["sampler"] != sampler:
-        raise ValueError(f"this is the state of a {state['sampler']!r} sampler, not {sampler!r}")
-    if state["space"] != space.fingerprint():
-        raise ValueError(
-            f"this state is of another space: {state['space']}, not {space.fingerprint()} ({space})"
-        )

@@ -31,7 +31,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import combinations
 from typing import final
 
 import numpy as np
@@ -182,26 +181,17 @@ def _summary(
 ) -> Importance:
     """Means and quantiles of the draws; effects of choices in the scores' own unit."""
     shares = draws.variances / draws.variances.sum(axis=1, keepdims=True)
-    none = Effect(0.0, 0.0, 0.0)  # a variable of one choice, a pair never active together
-    main, pairs = (
-        dict.fromkeys(space.names, none),
-        dict.fromkeys(combinations(space.names, 2), none),
-    )
-    choices = {v.name: dict.fromkeys(v.choices, none) for v in space.variables}
-    rng = np.random.default_rng(1)
+    rng, parts = np.random.default_rng(1), []
     for j, component in enumerate(found):
-        names = [space.names[d] for d in component.columns]
-        if len(names) == 2:
-            pairs[names[0], names[1]] = _effect(shares[:, j])
-            continue
-        main[names[0]] = _effect(shares[:, j])
-        column = codes[:, component.columns[0]]
-        table = unit * _table(component, column, draws.mains[:, :, j], draws.scales[:, j], rng)
-        effects = zip(space.choices(names[0]), table.T, strict=True)
-        choices[names[0]] = {choice: _effect(drawn) for choice, drawn in effects}
+        effects = []
+        if len(component.columns) == 1:
+            column = codes[:, component.columns[0]]
+            table = _table(component, column, draws.mains[:, :, j], draws.scales[:, j], rng)
+            effects = [_effect(unit * drawn) for drawn in table.T]
+        parts.append((component, _effect(shares[:, j]), effects))
     rest = _effect(shares[:, len(found) :].sum(axis=1))
     spread = _effect(unit * np.sqrt(draws.variances.sum(axis=1)))
-    return Importance(main, pairs, choices, rest, spread)
+    return Importance.of(space, parts, rest, spread)
 
 
 def _table(

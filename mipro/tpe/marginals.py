@@ -55,28 +55,28 @@ def marginals(space: Space, good: Floats, bad: Floats, share: float) -> Marginal
 
     ``share`` in (0, 1) is that of the good among all, for variables seldom active.
     """
-    from scipy.special import gammaln  # here, so that importing mipro stays cheap
+    from scipy.special import betaln  # here, so that importing mipro stays cheap
 
-    starts, slot = space.offsets, space.column_of_choice
-    all_good, all_bad = np.add.reduceat(good, starts), np.add.reduceat(bad, starts)  # (D,)
-    gamma = (all_good + share) / (all_good + all_bad + 1)  # γ_d
-    alpha = np.array(STRENGTHS)[:, None]
-    prior = alpha * gamma, alpha * (1 - gamma)  # (S, D)
-    a, b = good + prior[0][:, slot], bad + prior[1][:, slot]  # (S, C)
-    log_beta = gammaln(a) + gammaln(b) - gammaln(a + b)
-    log_beta_prior = gammaln(prior[0]) + gammaln(prior[1]) - gammaln(alpha)
-    evidence = log_beta - log_beta_prior[:, slot]
-    log_gamma, log_rest = np.log(gamma)[slot], np.log1p(-gamma)[slot]
-    none = good * log_gamma + bad * log_rest  # α = ∞: every choice is the average
-    evidence = np.add.reduceat(np.vstack([evidence, none]), starts, axis=1)  # (S + 1, D)
+    starts, sizes = space.offsets, space.widths
+    seen = np.array([good, bad])  # A and B, (2, C)
+    whole = np.add.reduceat(seen, starts, axis=1)  # (2, D)
+    gamma = (whole[0] + share) / (whole.sum(axis=0) + 1)  # γ_d
+    shares = np.array([gamma, 1 - gamma])
+    alpha = np.array(STRENGTHS)[:, None]  # (S, 1)
+    prior = alpha[:, None] * shares  # (S, 2, D)
+    smooth = seen + prior.repeat(sizes, axis=2)  # (S, 2, C)
+    evidence = np.add.reduceat(betaln(smooth[:, 0], smooth[:, 1]), starts, axis=1)
+    evidence -= sizes * betaln(prior[:, 0], prior[:, 1])  # (S, D)
+    none = (whole * np.log(shares)).sum(axis=0)  # α = ∞: every choice is the average
+    evidence = np.concatenate([evidence, none[None]])  # (S + 1, D)
     weight = np.exp(evidence - evidence.max(axis=0))
     weight /= weight.sum(axis=0)
-    w = weight[:-1, slot]  # (S, C); with α = ∞ the ratio is 0, and sure
-    sizes = np.array(space.sizes)
-    whole = (all_good + sizes * prior[0]) / (all_bad + sizes * prior[1])  # normalisers, (S, D)
-    ratio = np.log(a / b) - np.log(whole)[:, slot]
+    # with α = ∞ the ratio is 0, and sure; so is that of a choice that is the only one
+    w = (weight[:-1] * (sizes > 1)).repeat(sizes, axis=1)  # (S, C)
+    density = smooth / (whole + sizes * prior).repeat(sizes, axis=2)  # l and g, (S, 2, C)
+    ratio = np.log(density[:, 0] / density[:, 1])
     mean = (w * ratio).sum(axis=0)
     # half an observation more of each, for the variance of a log of few is endless
-    spread = (w * (ratio**2 + 1 / (a + 0.5) + 1 / (b + 0.5))).sum(axis=0) - mean**2
-    doubt = np.where((sizes > 1)[slot], spread, 0.0)  # where there is no choice there is no doubt
-    return Marginals(mean, doubt, 1 - weight[-1])
+    doubt = (1 / (smooth + 0.5)).sum(axis=1)
+    variance = (w * (ratio * ratio + doubt)).sum(axis=0) - mean * mean
+    return Marginals(mean, variance, 1 - weight[-1])

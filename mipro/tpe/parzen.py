@@ -69,13 +69,11 @@ def hamming(size: int, ratio: float) -> Floats:
 def one_hot(space: Space, codes: Codes) -> Floats:
     """(N, D) codes -> (N, C) zeros and ones; an inactive variable has no one."""
     codes = np.asarray(codes, dtype=np.int64)
-    hot = np.zeros((len(codes), sum(space.sizes)))
-    if space.is_flat:
-        hot[np.arange(len(codes))[:, None], codes + space.offsets] = 1.0
-    else:
-        rows, columns = np.nonzero(codes != INACTIVE)
-        hot[rows, codes[rows, columns] + space.offsets[columns]] = 1.0
-    return hot
+    width = len(space.column_of_choice)
+    hot = np.zeros(len(codes) * width)
+    at = codes + space.offsets + width * np.arange(len(codes))[:, None]
+    hot[at.ravel() if space.is_flat else at[codes != INACTIVE]] = 1.0
+    return hot.reshape(len(codes), width)
 
 
 def log_rows(centres: Codes, kernels: list[Floats]) -> Floats:

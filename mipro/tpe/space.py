@@ -1,9 +1,8 @@
-"""The space searched: named categorical variables, some of them active only under a condition.
+"""The configurations of `variables`, as dicts and as integer codes.
 
-This is where the *tree* of the Tree-structured Parzen Estimator lives. A variable may hang from
-one value (or several) of another; a configuration is a plain dict that holds the active variables
-and nothing else. Everything after this file works on the *code* of a configuration, an integer
-vector with one entry a variable: the index of its choice, or -1 where the variable is inactive.
+A configuration is a plain dict that holds the active variables and nothing else. Everything after
+this file works on its *codes*, an integer vector with one entry a variable: the index of its
+choice, or -1 where the variable is inactive.
 
     space = Space({"a": 6, "b": ("x", "y"), "c": Choice(4, when=("b", "y"))})
     space.encode({"a": 2, "b": "x"})          # array([ 2,  0, -1])
@@ -13,45 +12,19 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from math import prod
 from typing import Any, TypeAlias, final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mipro.tpe.variables import Choice, Spec, Variable, parents_first, resolved, some
+
 Config: TypeAlias = dict[str, Any]
 Codes: TypeAlias = NDArray[np.int64]
 Key: TypeAlias = tuple[int, ...]
 
 INACTIVE = -1
-
-
-@final
-@dataclass(frozen=True)
-class Choice:
-    """A variable under a condition: ``choices`` as in `Space`, ``when=(name, value)`` or a set.
-
-    ``when=("b", "y")`` makes the variable active where ``b`` is ``"y"``, and
-    ``when=("b", {"y", "z"})`` where it is either. ``None``: always active.
-    """
-
-    choices: int | Sequence[Hashable]
-    when: tuple[str, Any] | None = None
-
-
-Spec: TypeAlias = int | Sequence[Hashable] | Choice
-
-
-@final
-@dataclass(frozen=True)
-class Variable:
-    """One variable, resolved: its choices, and the column and codes of its parent it hangs from."""
-
-    name: str
-    choices: tuple[Hashable, ...]
-    parent: int | None = None  # column of the parent
-    on: tuple[int, ...] = ()  # codes of the parent under which this variable is active
 
 
 @final
@@ -66,69 +39,28 @@ class Space:
     """
 
     def __init__(self, variables: Mapping[str, Spec] | Iterable[tuple[str, Spec]]) -> None:
-        pairs = list(variables.items() if isinstance(variables, Mapping) else variables)
-        self.names: tuple[str, ...] = tuple(name for name, _ in pairs)
-        if len(set(self.names)) != len(self.names):
-            raise ValueError(f"a variable is named twice in {list(self.names)}")
+        pairs = variables.items() if isinstance(variables, Mapping) else variables
+        self.variables: tuple[Variable, ...] = resolved(list(pairs))
+        self.names: tuple[str, ...] = tuple(v.name for v in self.variables)
         self._column = {name: d for d, name in enumerate(self.names)}
-        specs = [spec if isinstance(spec, Choice) else Choice(spec) for _, spec in pairs]
-        choices = [_choices(n, s.choices) for n, s in zip(self.names, specs, strict=True)]
-        self._index = [{value: code for code, value in enumerate(c)} for c in choices]
-        self.variables: tuple[Variable, ...] = tuple(
-            Variable(name, choices[d], *self._condition(name, specs[d].when))
-            for d, name in enumerate(self.names)
-        )
-        self.order: tuple[int, ...] = self._topological()  # columns, parents before children
+        self.order: tuple[int, ...] = parents_first(self.variables)  # columns
         self.sizes: tuple[int, ...] = tuple(len(v.choices) for v in self.variables)
         self.is_flat: bool = all(v.parent is None for v in self.variables)
         self._active_on = [self._table(v) for v in self.variables]
+        self.widths: Codes = np.array(self.sizes, dtype=np.int64)  # (D,)
         # all choices of all variables side by side, C of them: where each variable's begin (D,),
-        # and whose each is (C,)
-        self.offsets: Codes = np.cumsum([0, *self.sizes[:-1]], dtype=np.int64)[: len(self.sizes)]
-        self.column_of_choice: Codes = np.repeat(np.arange(len(self.sizes)), self.sizes)
-
-    def _condition(self, name: str, when: Any) -> tuple[int | None, tuple[int, ...]]:
-        if when is None:
-            return None, ()
-        parent, value = when
-        if parent not in self._column:
-            raise ValueError(f"{name!r} depends on {parent!r}, which is not a variable here")
-        column = self._column[parent]
-        # A frozenset may itself be a choice of the parent: then it is one value, not several.
-        several = isinstance(value, (set, frozenset)) and not (
-            isinstance(value, frozenset) and value in self._index[column]
-        )
-        codes = sorted(self._code(column, v) for v in (value if several else [value]))
-        if not codes:
-            raise ValueError(f"{name!r} depends on no value of {parent!r}: it is never active")
-        return column, tuple(codes)
+        # whose each is (C,), and which are each variable's, (D, widest): where another variable has
+        # more, the first stands in
+        self.offsets: Codes = np.cumsum(self.widths) - self.widths
+        self.column_of_choice: Codes = np.repeat(np.arange(len(self.sizes)), self.widths)
+        places = np.arange(max(self.sizes, default=1))
+        self.choice_grid: Codes = self.offsets[:, None] + places * (places < self.widths[:, None])
 
     def _table(self, v: Variable) -> NDArray[np.bool_]:
         """Whether a variable is active by the code of its parent; the last: its parent is not."""
         table = np.zeros(1 if v.parent is None else self.sizes[v.parent] + 1, dtype=bool)
         table[list(v.on)] = True
         return table
-
-    def _topological(self) -> tuple[int, ...]:
-        order: list[int] = []
-        left = list(range(len(self.names)))
-        while left:
-            ready = [d for d in left if self.variables[d].parent in (None, *order)]
-            if not ready:
-                raise ValueError(f"conditions go in a circle: {[self.names[d] for d in left]}")
-            order += ready
-            left = [d for d in left if d not in ready]
-        return tuple(order)
-
-    def _code(self, column: int, value: Any) -> int:
-        """The index of a value; the one place where a value is refused."""
-        index = self._index[column]
-        try:
-            return index[value]
-        except (KeyError, TypeError):  # TypeError: not hashable, so no choice either
-            raise ValueError(
-                f"{self.names[column]!r} cannot be {value!r}: it is one of {_some(list(index))}"
-            ) from None
 
     # --- one configuration ---------------------------------------------------------------
 
@@ -139,7 +71,7 @@ class Space:
     def choice(self, name: str, value: Any) -> tuple[int, int]:
         """The column of a variable, and the code of one of its values."""
         column = self._column_of(name)
-        return column, self._code(column, value)
+        return column, self.variables[column].code(value)
 
     def active(self, config: Mapping[str, Any]) -> tuple[str, ...]:
         """The names active under the values of ``config``, in the order of the space.
@@ -152,7 +84,7 @@ class Space:
             if v.parent is None:
                 on.add(d)
             elif v.parent in on and self.names[v.parent] in config:
-                code = self._code(v.parent, config[self.names[v.parent]])
+                code = self.variables[v.parent].code(config[self.names[v.parent]])
                 if code in v.on:
                     on.add(d)
         return tuple(name for d, name in enumerate(self.names) if d in on)
@@ -171,7 +103,7 @@ class Space:
             if name in active:
                 if name not in config:
                     raise ValueError(f"{name!r} is missing: it is active in {dict(config)!r}")
-                codes[d] = self._code(d, config[name])
+                codes[d] = self.variables[d].code(config[name])
             elif name in config:
                 parent = self.variables[d].parent
                 assert parent is not None  # a variable without a parent is always active
@@ -196,7 +128,7 @@ class Space:
 
     def _column_of(self, name: str) -> int:
         if name not in self._column:
-            raise ValueError(f"{name!r} is not a variable of this space: {_some(self.names)}")
+            raise ValueError(f"{name!r} is not a variable of this space: {some(self.names)}")
         return self._column[name]
 
     # --- many configurations -------------------------------------------------------------
@@ -243,6 +175,12 @@ class Space:
 
         return fill(0)
 
+    def all_codes(self) -> Codes:
+        """The codes of every configuration, (size, D), in the order of `enumerate_codes`."""
+        if self.is_flat and self.sizes:  # a grid needs no walk
+            return np.stack(np.unravel_index(np.arange(self.size()), self.sizes), axis=1)
+        return np.array(list(self.enumerate_codes()))
+
     def prune(self, codes: Codes) -> Codes:
         """Set to -1 whatever is inactive. (N, D) with every entry filled -> (N, D) codes.
 
@@ -256,6 +194,16 @@ class Space:
             if v.parent is not None:
                 codes[~self._active_on[d][codes[:, v.parent]], d] = INACTIVE
         return codes
+
+    def moved(self, full: Codes) -> Codes:
+        """All that differ in one variable, pruned. (R, D) with every entry filled -> (R·C, D).
+
+        Of each row the choices of all variables in the order of `offsets`, that of the row too.
+        """
+        options = np.repeat(full[:, None], len(self.column_of_choice), axis=1)  # (R, C, D)
+        each = np.arange(options.shape[1])
+        options[:, each, self.column_of_choice] = each - self.offsets[self.column_of_choice]
+        return self.prune(options.reshape(-1, full.shape[1]))
 
     def sample_codes(self, rng: np.random.Generator, count: int) -> Codes:
         """Codes (count, D) drawn by ancestral sampling: each active choice is uniform.
@@ -335,24 +283,6 @@ class Space:
         return f"Space({', '.join(parts)})"
 
 
-def _choices(name: str, choices: int | Sequence[Hashable]) -> tuple[Hashable, ...]:
-    if isinstance(choices, (int, np.integer)) and not isinstance(choices, bool):
-        values: tuple[Hashable, ...] = tuple(range(int(choices)))
-    elif isinstance(choices, Sequence) and not isinstance(choices, (str, bytes)):
-        values = tuple(choices)
-    else:
-        raise ValueError(
-            f"the choices of {name!r} are a number or a sequence of values, not {choices!r}"
-        )
-    if not values:
-        raise ValueError(f"{name!r} has no choices")
-    if any(value != value for value in values):
-        raise ValueError(f"{name!r} has a choice that does not equal itself: {_some(values)}")
-    if len(set(values)) != len(values):
-        raise ValueError(f"{name!r} has a choice twice: {_some(values)}")
-    return values
-
-
 def _stable(value: Any) -> str:
     """A repr that does not depend on the order in which a set is walked."""
     if isinstance(value, frozenset):
@@ -360,8 +290,3 @@ def _stable(value: Any) -> str:
     if isinstance(value, tuple):
         return f"({', '.join(_stable(item) for item in value)})"
     return repr(value)
-
-
-def _some(values: Sequence[Any], most: int = 12) -> str:
-    shown = ", ".join(repr(value) for value in values[:most])
-    return f"{shown}, … ({len(values)} in all)" if len(values) > most else shown

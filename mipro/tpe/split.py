@@ -12,7 +12,7 @@ not outrank five hundred good ones.
 | n_u    | examples behind it                                            | (U,)  |
 | σ²     | variance of the score of one example                          |       |
 | τ²     | variance of true means around the centre                      |       |
-| c_u    | the centre: the grand mean, or a foretelling from neighbours  | (U,)  |
+| c_u    | the centre: the grand mean                                    | (U,)  |
 | θ_u    | the true mean; its posterior is N(mean_u, sd_u²)              | (U,)  |
 """
 
@@ -20,17 +20,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from math import ceil, pi, sqrt
+from functools import cached_property
+from math import ceil, exp, inf, pi, sqrt
 from typing import TypeAlias, final
 
 import numpy as np
 
-from mipro.tpe.evidence import learned_ratios, similarity
 from mipro.tpe.parzen import Floats
-from mipro.tpe.space import Codes, Key, Space
+from mipro.tpe.space import Codes, Key
 
 Gamma: TypeAlias = Callable[[int], int]
-ROOT_TAU = sqrt(2 * pi)
 
 
 @final
@@ -44,6 +43,16 @@ class Pool:
     # of scores of one configuration: Σ (y - mean before)² n m / (n + m), and how many; for a
     # configuration told twice tells what chance does without any assumption
     repeats: tuple[float, int] = (0.0, 0)
+
+    @cached_property
+    def examples(self) -> float:
+        """How many examples are behind all scores."""
+        return float(self.n.sum())
+
+    @cached_property
+    def grand_mean(self) -> float:
+        """The mean of all examples' scores."""
+        return float(self.n @ self.mean) / self.examples
 
     @classmethod
     def of(cls, keys: Sequence[Key], scores: Sequence[float], ns: Sequence[int]) -> Pool:
@@ -97,15 +106,14 @@ class Posterior:
     sd: Floats  # (U,)
     noise: float  # σ²
     spread: float  # τ²
-    centre: Floats  # (U,)
 
 
 def are_counts(pool: Pool) -> bool:
     """Whether every score is a share of successes: n·y a whole number, 0 ≤ y ≤ 1."""
-    successes = pool.mean * pool.n
-    if np.abs(successes - np.rint(successes)).max() >= 1e-6:
+    if pool.mean.min() < 0 or pool.mean.max() > 1:
         return False
-    return bool(pool.mean.min() >= 0 and pool.mean.max() <= 1)
+    successes = pool.mean * pool.n
+    return float(np.abs(successes - np.rint(successes)).max()) < 1e-6
 
 
 def example_variance(pool: Pool) -> float:
@@ -117,7 +125,7 @@ def example_variance(pool: Pool) -> float:
     guess counts as a tenth of a repeat.
     """
     if are_counts(pool):
-        mu = (float(pool.mean @ pool.n) + 0.5) / (float(pool.n.sum()) + 1)
+        mu = (pool.grand_mean * pool.examples + 0.5) / (pool.examples + 1)
         return mu * (1 - mu)
     guess = float(0.5 * pool.mean.var() / (1 / pool.n).mean())
     squares, count = pool.repeats
@@ -135,16 +143,16 @@ def shrink(pool: Pool, centre: Floats | float | None = None) -> Posterior:
     """
     noise = example_variance(pool)
     if centre is None:
-        centre = float(pool.n @ pool.mean / pool.n.sum())
-    c = np.full(len(pool.mean), centre, dtype=float)
-    count, apart = len(pool.mean), pool.mean - c
+        centre = pool.grand_mean
+    count, apart = len(pool.mean), pool.mean - centre
     seen = float(apart @ apart - noise * (1 / pool.n).sum()) / count
     spread = (count * max(seen, 0.0) + 5 * noise / 12) / (count + 5)
     if spread <= 0:  # all scores are equal and noiseless
-        return Posterior(pool.mean.copy(), np.zeros(count), 0.0, 0.0, c)
+        return Posterior(pool.mean.copy(), np.zeros(count), 0.0, 0.0)
     strength = noise / spread
-    mean = (pool.n * pool.mean + strength * c) / (pool.n + strength)
-    return Posterior(mean, np.sqrt(noise / (pool.n + strength)), noise, spread, c)
+    weight = pool.n + strength
+    mean = (pool.n * pool.mean + strength * centre) / weight
+    return Posterior(mean, np.sqrt(noise / weight), noise, spread)
 
 
 def linear_gamma(share: float = 0.1, most: int = 25) -> Gamma:
@@ -164,107 +172,74 @@ def hard_membership(values: Floats, count: int) -> Floats:
     return good
 
 
-def soft_membership(posterior: Posterior, share: float, most: float = np.inf) -> Floats:
-    """P(θ_u > y*), with y* such that the memberships sum to ``share`` of all, or ``most``. (U,).
+def soft_memberships(posterior: Posterior, targets: Sequence[float]) -> Floats:
+    """P(θ_u > y*), with y* such that they sum to the target; of several (T,) at once. (T, U).
 
     Ours. With sd → 0 it is the hard membership (equal scores share what there is).
     """
-    above, scale = _above(posterior, (min(share * len(posterior.mean), most),))
-    return normal_cdf(above[0] / scale)
+    return normal_cdf(_above(posterior, targets)[0])
 
 
-def soft_memberships(posterior: Posterior, targets: Sequence[float]) -> Floats:
-    """`soft_membership` of several sums at once, at the price of one. (T,) -> (T, U)."""
-    above, scale = _above(posterior, targets)
-    return normal_cdf(above / scale)
+def soft_membership(posterior: Posterior, share: float) -> Floats:
+    """`soft_memberships` that sum to a ``share`` of all. (U,)."""
+    return np.asarray(soft_memberships(posterior, [share * len(posterior.mean)])[0])
 
 
-def expected_improvement(posterior: Posterior, share: float, most: float = np.inf) -> Floats:
+def expected_improvement(posterior: Posterior, target: float) -> Floats:
     """E[max(θ_u - y*, 0)] over its largest value: by how much, not only whether. (U,) in [0, 1].
 
-    With y* of `soft_membership`. In its place it makes the acquisition that of noisy expected
+    With y* of `soft_memberships`. In its place it makes the acquisition that of noisy expected
     improvement: the expectation is over what the scores may hide (Letham et al. 2019, §4), and it
     weighs observations as Watanabe 2023, §3.3.3 does those of exact scores.
     """
-    from scipy.special import ndtr
-
-    above, scale = _above(posterior, (min(share * len(posterior.mean), most),))
-    z = above[0] / scale
-    gain = scale * (z * ndtr(z) + np.exp(-0.5 * z * z) / ROOT_TAU)
+    above, sd = _above(posterior, [target])
+    z = above[0]
+    gain = sd * (z * normal_cdf(z) + np.exp(-0.5 * z * z) / sqrt(2 * pi))
     return np.asarray(gain / gain.max())
 
 
 def _above(posterior: Posterior, targets: Sequence[float]) -> tuple[Floats, Floats]:
-    """mean_u - y* and sd_u, with Σ Φ of their ratio = each of ``targets``. (T, U) and (U,)."""
-    from scipy.special import ndtr
+    """z = (mean_u - y*) / sd_u with Σ_u Φ(z) = each of ``targets``, (T, U); sd, never 0, (U,)."""
+    from scipy.special import ndtr, ndtri  # here, so that importing mipro stays cheap
 
-    mean, sd = posterior.mean, posterior.sd
-    widest = float(sd.max())
-    if widest == 0:
-        widest = max(float(mean.std()), 1.0)
-        sd = np.full(len(mean), widest * 1e-9)
-    sd = np.maximum(sd, widest * 1e-9)
-    precision = 1 / sd
-    bottom, top = float((mean - 9 * sd).min()), float((mean + 9 * sd).max())
-    ranked = np.sort(mean)
-    # were all sure, it would be the one with so many above it
-    levels = [float(ranked[-1 - min(int(target), len(mean) - 1)]) for target in targets]
-    brackets = [(bottom, top)] * len(levels)
-    for _ in range(100):  # Newton's steps, halving where one would leave the bracket
+    mean, count = posterior.mean, len(posterior.mean)
+    widest = float(posterior.sd.max())
+    sd = np.maximum(posterior.sd, 1e-9 * (widest or max(float(mean.std()), 1.0)))
+    precision, shortest, ranked = 1 / sd, 1e-3 * float(sd.min()), np.sort(mean)
+    wanted = [target / count for target in targets]
+    goals = ndtri(wanted).tolist()
+    # were all sure, y* would be the one with so many above it
+    levels = [float(ranked[-1 - min(int(target), count - 1)]) for target in targets]
+    reach = 9 * float(sd.max())
+    brackets = [(float(ranked[0]) - reach, float(ranked[-1]) + reach)] * len(levels)
+    for _ in range(100):
         z = (mean - np.array(levels)[:, None]) * precision  # (T, U)
-        sums = ndtr(z).sum(axis=1).tolist()
-        slopes = (np.exp(-0.5 * z * z) @ precision / ROOT_TAU).tolist()
+        shares = ndtr(z).sum(axis=1) / count
+        probits = ndtri(shares).tolist()
+        slopes = (np.exp(-0.5 * z * z) @ precision / count).tolist()
         found = True
-        for t, target in enumerate(targets):
-            excess, level = sums[t] - target, levels[t]
-            low, high = brackets[t]
-            if abs(excess) <= 1e-7 * target or high - low <= 1e-15 * max(abs(low), abs(high)):
+        for t, share in enumerate(shares.tolist()):
+            if abs(share - wanted[t]) <= 1e-7 * wanted[t]:
                 continue
-            found = False
-            brackets[t] = low, high = (level, high) if excess > 0 else (low, level)
-            step = level + excess / slopes[t] if slopes[t] > 0 else np.inf
-            levels[t] = step if low < step < high else 0.5 * (low + high)
+            low, high = brackets[t]
+            brackets[t] = low, high = (levels[t], high) if share > wanted[t] else (low, levels[t])
+            # Newton's step on Φ⁻¹(share), nearly a straight line; halving where it would leave.
+            # What a step leaves to do is about its square: after one so short, nothing.
+            height = exp(-0.5 * probits[t] ** 2)
+            step = (probits[t] - goals[t]) * height / slopes[t] if slopes[t] else inf
+            if low < levels[t] + step < high:
+                levels[t] += step
+                found &= abs(step) <= shortest
+            else:
+                levels[t] = 0.5 * (low + high)
+                found &= high - low <= 1e-15 * max(abs(low), abs(high))
         if found:
             break
-    return mean - np.array(levels)[:, None], sd
+    return (mean - np.array(levels)[:, None]) * precision, sd
 
 
 def normal_cdf(z: Floats) -> Floats:
     """Φ(z), elementwise."""
-    from scipy.special import ndtr  # here, so that importing mipro stays cheap
+    from scipy.special import ndtr
 
     return np.asarray(ndtr(z), dtype=float)
-
-
-def foretold(space: Space, pool: Pool, prior: float = 1.0, most: int = 300) -> Floats:
-    """What the others say of each configuration's score, by kernel regression. (U,). Ours.
-
-    c_u = (Σ_{v≠u} r_v k(u, v) y_v + prior μ) / (Σ_{v≠u} r_v k(u, v) + prior), with k the product
-    kernel of `parzen`, its λ_d those that foretell best, r_v = n_v / mean n, μ the grand mean.
-    """
-    mu = float(pool.n @ pool.mean / pool.n.sum())
-    if len(pool.n) > most:  # the best foretell one another; of the others no one asks
-        best = np.sort(np.argsort(-shrink(pool).mean, kind="stable")[:most])
-        centre_of = np.full(len(pool.n), mu)
-        part = Pool(pool.codes[best], pool.mean[best], pool.n[best])
-        centre_of[best] = foretold(space, part, prior, most)
-        return centre_of
-    r = pool.n / pool.n.mean()
-    # relative to the scores' own spread, for their unit and origin must not count
-    floor = 1e-9 * float(pool.mean.var())
-    if floor == 0.0:  # all alike: there is nothing to foretell
-        return np.full(len(pool.mean), mu)
-
-    def centre(similar: Floats) -> Floats:
-        return np.asarray((r * pool.mean @ similar + prior * mu) / (r @ similar + prior))
-
-    def foretells(similar: Floats) -> float:
-        """Log-likelihood of a normal error, its variance profiled out."""
-        error = float(r @ (pool.mean - centre(similar)) ** 2) / len(r)
-        return -0.5 * len(r) * float(np.log(error + floor))
-
-    ratios = learned_ratios(space, pool.codes, foretells)
-    similar = similarity(space, pool.codes, pool.codes, ratios)
-    np.fill_diagonal(similar, 0.0)
-    nothing = np.zeros_like(similar)  # no neighbour speaks: the grand mean
-    return centre(similar if foretells(similar) > foretells(nothing) else nothing)

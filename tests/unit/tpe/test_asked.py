@@ -6,9 +6,8 @@ import numpy as np
 import pytest
 
 from mipro.tpe import TPE, Choice, Settings, Space
-from mipro.tpe.evidence import similarity
+from mipro.tpe.evidence import Centres
 from mipro.tpe.history import History
-from mipro.tpe.sampler import spoken
 
 SETTINGS = Space({"tip": ("a", "b", "c"), "shown": 2, "which": Choice(3, when=("shown", 1))})
 
@@ -41,7 +40,7 @@ def test_what_came_of_an_asked_configuration_is_told_once():
     asked = history.asked_codes()
     assert asked is not None
     # both sides of the first are counted, and the slot that they share once
-    both = spoken(history.space, pool.codes, asked).sum(axis=0)
+    both = Centres(history.space, pool.codes, asked).choices.sum(axis=0)
     assert history.counts.tolist() == both.tolist()
     choices = {
         (name, value): count
@@ -74,7 +73,7 @@ def test_a_centre_is_as_near_as_the_nearer_of_what_it_stands_for():
 
     def near(config):
         codes = np.array([space.encode(config)])
-        return float(similarity(space, at, codes, ratios, asked)[0, 0])
+        return float(Centres(space, at, asked).similarity(codes, ratios)[0, 0])
 
     assert near({"i": 3, "demos": 2}) == pytest.approx(1)
     assert near(NEW_B) == pytest.approx(1)

@@ -11,11 +11,13 @@ from scipy.stats import chisquare
 from mipro.tpe import TPE, Choice, RandomSampler, Settings, Space
 from mipro.tpe.acquisition import coordinate_ascent, keys_of
 from mipro.tpe.bound import UpperBound
-from mipro.tpe.history import History, again
+from mipro.tpe.evidence import Centres
+from mipro.tpe.history import History
 from mipro.tpe.marginals import marginals
+from mipro.tpe.model import starts, top, upper_bound
 from mipro.tpe.parzen import one_hot, published_density
-from mipro.tpe.sampler import top
-from mipro.tpe.split import Pool, shrink, soft_membership
+from mipro.tpe.sampler import again
+from mipro.tpe.split import Pool, shrink, soft_memberships
 
 FLAT = Space({"a": 4, "b": 3, "c": 2})
 TREE = Space({"a": 3, "b": 2, "c": Choice(4, when=("b", 1)), "d": Choice(2, when=("c", {0, 3}))})
@@ -48,7 +50,7 @@ def test_a_history_counts_each_configuration_once_and_each_example():
         history.scores,
         history.ns,
     )
-    grown = history.on(TREE.grown("a", "new"))
+    grown = History.from_state(TREE.grown("a", "new"), history.state())
     assert (grown.examples, grown.counts.sum()) == (16, history.counts.sum())
     assert (grown.pool().mean.tolist(), grown.pool().n.tolist()) == ([0.75, 0.25], [8, 8])
 
@@ -93,7 +95,7 @@ def score_of(space, told, **settings):
     for key, score in told:
         sampler.tell(space.decode(key), score, 20)
     pool = sampler._history.pool()
-    return sampler._score(pool, shrink(pool))
+    return upper_bound(sampler._history, pool, shrink(pool), sampler.settings)
 
 
 def test_improvement_weighs_by_how_much_and_membership_does_not():
@@ -139,7 +141,7 @@ def some_score(seed, sizes=(6, 5, 4, 4)):
     hot = one_hot(space, codes)
     alone = marginals(space, good @ hot, (1 - good) @ hot, float(good.mean()))
     ratios = 0.2 ** np.maximum(alone.relevance, 0.1)
-    return space, UpperBound(space, codes, good, alone, ratios, 0.05), keys_of(codes)
+    return space, UpperBound(Centres(space, codes), good, alone, ratios, 0.05), keys_of(codes)
 
 
 def test_many_starts_and_steps_find_the_best_of_a_space_too_large_to_enumerate():
@@ -152,7 +154,7 @@ def test_many_starts_and_steps_find_the_best_of_a_space_too_large_to_enumerate()
         rng = np.random.default_rng(seed)
         starts = space.sample_codes(rng, 24)
         found = coordinate_ascent(space, score.moves, rng, seen, starts, steps=30)
-        value = float(score(found[None])[0])
+        value = float(score(np.array([found]))[0])
         assert value <= best + 1e-12
         solved += value >= best - 1e-12
     assert solved >= 39
@@ -170,7 +172,7 @@ def test_the_sampler_itself_asks_for_the_best_or_one_close_to_it():
         sampler = TPE(space, seed, startup=10, settings=Settings(recheck=0))
         play(sampler, 20 + seed, seed)
         pool = sampler._history.pool()
-        score = sampler._score(pool, shrink(pool))
+        score = upper_bound(sampler._history, pool, shrink(pool), sampler.settings)
         seen = sampler._history.besides(())
         values = np.array(
             [-np.inf if k in seen else v for v, k in zip(score(every), keys, strict=True)]
@@ -201,10 +203,10 @@ def test_of_a_long_history_the_best_speak_and_the_others_count_as_bad(count):
     sampler = long_history(count)
     space, pool = sampler.space, sampler._history.pool()
     posterior = shrink(pool)
-    score = sampler._score(pool, posterior)
+    score = upper_bound(sampler._history, pool, posterior, sampler.settings)
     speaking = min(count, 200)
-    assert len(score.centres) == len(score.good) == speaking
-    kept = np.array([key in set(keys_of(score.centres)) for key in keys_of(pool.codes)])
+    assert len(score.centres.codes) == len(score.good) == speaking
+    kept = np.array([key in set(keys_of(score.centres.codes)) for key in keys_of(pool.codes)])
     assert posterior.mean[kept].min() >= posterior.mean[~kept].max(initial=-np.inf)
     assert score.good.sum() == pytest.approx(min(0.05 * count, 25), rel=1e-6)
     # the single choices: 15% good, of all that were told, but 50 at most
@@ -213,10 +215,9 @@ def test_of_a_long_history_the_best_speak_and_the_others_count_as_bad(count):
         posterior.sd[kept],
         posterior.noise,
         posterior.spread,
-        posterior.centre,
     )
-    judged = soft_membership(part, 1.0, min(0.15 * count, 50))
-    good = judged @ one_hot(space, score.centres)
+    (judged,) = soft_memberships(part, [min(0.15 * count, 50)])
+    good = judged @ one_hot(space, score.centres.codes)
     every = one_hot(space, pool.codes).sum(axis=0)
     alone = marginals(space, good, every - good, judged.sum() / count)
     np.testing.assert_allclose(score.marginals.log_ratio, alone.log_ratio, atol=1e-5)
@@ -229,13 +230,13 @@ def test_the_search_starts_from_the_best_and_from_each_variable_alone():
     sampler = long_history(60)
     pool = sampler._history.pool()
     posterior = shrink(pool)
-    score = sampler._score(pool, posterior)
-    starts = sampler._starts(pool, posterior, score)
-    assert starts.shape == (6, 5)
-    assert set(keys_of(starts[:4])) == set(keys_of(pool.codes[np.argsort(-posterior.mean)[:4]]))
+    score = upper_bound(sampler._history, pool, posterior, sampler.settings)
+    found = starts(pool, posterior, score, 6)
+    assert found.shape == (6, 5)
+    assert set(keys_of(found[:4])) == set(keys_of(pool.codes[np.argsort(-posterior.mean)[:4]]))
     ratio, sd = score.marginals.log_ratio.reshape(5, 5), np.sqrt(score.marginals.variance)
-    assert starts[4].tolist() == ratio.argmax(axis=1).tolist()
-    assert starts[5].tolist() == (ratio + sd.reshape(5, 5)).argmax(axis=1).tolist()
+    assert found[4].tolist() == ratio.argmax(axis=1).tolist()
+    assert found[5].tolist() == (ratio + sd.reshape(5, 5)).argmax(axis=1).tolist()
 
 
 @pytest.mark.parametrize(("recheck", "looks"), [(0, 0), (200, 1), (30, 3), (18, 5)])
@@ -278,7 +279,7 @@ def test_every_setting_reaches_the_score():
         assert score.optimism == (0.25 if multivariate else 0.0)
         if not multivariate:
             np.testing.assert_allclose(score.ratios, 0.3)
-            assert len(score.centres) == len(score.good) == 0
+            assert len(score.centres.codes) == len(score.good) == 0
     wide = score_of(FLAT, told, marginal_gamma=0.5).marginals
     assert not np.allclose(wide.log_ratio, score_of(FLAT, told).marginals.log_ratio)
     ratios = score_of(FLAT, told, ratio=0.3).ratios

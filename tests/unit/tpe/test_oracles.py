@@ -13,7 +13,7 @@ import pytest
 
 from mipro.tpe import TPE, Choice, Effect, RandomSampler, Space, exact_importance
 from mipro.tpe.bound import UpperBound
-from mipro.tpe.evidence import similarity
+from mipro.tpe.evidence import Centres
 from mipro.tpe.marginals import STRENGTHS, Marginals, marginals
 from mipro.tpe.parzen import (
     Mixture,
@@ -241,8 +241,7 @@ def test_the_bound_equals_a_plain_double_loop():
     base, prior, curiosity, optimism = Fraction(1, 8), Fraction(3, 2), 0.7, 1.3
     alone = marginals(TREE, _counts(centres[:3]), _counts(centres[3:]), 1 / 3)
     bound = UpperBound(
-        TREE,
-        centres,
+        Centres(TREE, centres),
         np.array([float(g) for g in good]),
         alone,
         np.array([float(r) for r in ratios]),
@@ -317,7 +316,7 @@ def test_one_variable_has_one_form():
         good, bad = (published_density(space, c, 1.0, joint=joint) for c in (codes[:4], codes[4:]))
         ratios.append(good.log_pmf(every) - bad.log_pmf(every))
     np.testing.assert_allclose(ratios[0], ratios[1], atol=1e-12)
-    similar = similarity(space, codes, every, np.array([0.2]))
+    similar = Centres(space, codes).similarity(every, np.array([0.2]))
     on = hamming(6, 0.2)
     np.testing.assert_allclose(similar, (on / on[0, 0])[codes[:, 0]])
 
@@ -343,7 +342,7 @@ def test_the_bound_without_history_is_the_same_everywhere():
     silent = Marginals.silent(TREE)
     for curiosity in (0.0, 1.0):
         bound = UpperBound(
-            TREE, nothing, np.zeros(0), silent, np.full(4, 0.2), base, 2.0, curiosity, 1.5
+            Centres(TREE, nothing), np.zeros(0), silent, np.full(4, 0.2), base, 2.0, curiosity, 1.5
         )
         expected = base + 1.5 * sqrt(base * (1 - base) / 3)
         np.testing.assert_allclose(bound(ALL), expected)
@@ -367,8 +366,7 @@ def test_a_variable_of_one_choice_changes_nothing():
         counts = np.append(good, [n_good] * extra), np.append(bad, [n_bad] * extra)
         every = np.array(list(space.enumerate_codes()))
         bound = UpperBound(
-            space,
-            every[:2],
+            Centres(space, every[:2]),
             np.array([1.0, 0.2]),
             marginals(space, *counts, 0.2),
             np.full(len(space.sizes), 0.2),

@@ -9,7 +9,7 @@ from scipy import stats
 
 from mipro.tpe import Choice, Space
 from mipro.tpe.bound import UpperBound
-from mipro.tpe.evidence import learned_ratios, similarity
+from mipro.tpe.evidence import Centres
 from mipro.tpe.marginals import Marginals
 from mipro.tpe.parzen import (
     Mixture,
@@ -170,7 +170,7 @@ def test_weights_that_make_no_density_are_refused():
 
 
 def test_similarity_is_one_at_the_centre_and_at_most_one():
-    s = similarity(TREE, ALL, ALL, np.full(4, 0.3))
+    s = Centres(TREE, ALL).similarity(ALL, np.full(4, 0.3))
     np.testing.assert_allclose(np.diag(s), 1)
     assert s.max() <= 1 + 1e-12
 
@@ -179,43 +179,18 @@ def test_similarity_of_a_flat_space_is_a_power_of_the_hamming_distance():
     space = Space({"a": 3, "b": 4, "c": 2})
     x = np.array(list(space.enumerate_codes()))
     distance = (x[:, None] != x[None]).sum(axis=2)
-    np.testing.assert_allclose(similarity(space, x, x, np.full(3, 0.2)), 0.2**distance)
+    np.testing.assert_allclose(Centres(space, x).similarity(x, np.full(3, 0.2)), 0.2**distance)
 
 
 def test_evidence_is_the_share_of_l_in_l_and_g_with_one_kernel():
     good = np.array([0.9, 0.2, 0.5, 0.1, 0.0])
     ratios = np.full(4, 0.25)
     kernels = [hamming(c, 0.25) for c in TREE.sizes]
-    bound = UpperBound(TREE, np.array(CENTRES), good, Marginals.silent(TREE), ratios, 0.3, prior=0)
+    bound = UpperBound(
+        Centres(TREE, np.array(CENTRES)), good, Marginals.silent(TREE), ratios, 0.3, prior=0
+    )
     a, n = bound.evidence(ALL)
     l_x = Mixture(TREE, np.array(CENTRES), good, kernels, prior=0).pmf(ALL)
     g_x = Mixture(TREE, np.array(CENTRES), 1 - good, kernels, prior=0).pmf(ALL)
     gamma = good.mean()
     np.testing.assert_allclose(a / n, gamma * l_x / (gamma * l_x + (1 - gamma) * g_x))
-
-
-def bernoulli_likelihood(good, gamma):
-    """Of the memberships, each foretold by the others with one pseudo-observation of the mean."""
-
-    def foretells(similar):
-        p = (good @ similar + gamma) / (similar.sum(axis=0) + 1)
-        return float(good @ np.log(p) + (1 - good) @ np.log1p(-p))
-
-    return foretells
-
-
-def test_a_variable_that_matters_gets_a_narrow_kernel_and_one_that_does_not_a_wide_one():
-    space = Space({"a": 4, "b": 4, "c": 3})
-    x = np.array(list(space.enumerate_codes()))
-    good = (x[:, 0] == 0).astype(float)
-    a, b, c = learned_ratios(space, x, bernoulli_likelihood(good, 0.25))
-    assert a <= 0.1
-    assert b >= 0.5
-    assert c >= 0.5
-
-
-def test_where_nothing_can_be_foretold_kernels_do_not_differ():
-    space = Space({"a": 4, "b": 4})
-    x = np.array(list(space.enumerate_codes()))
-    ratios = learned_ratios(space, x, bernoulli_likelihood(np.full(16, 0.25), 0.25))
-    assert np.ptp(ratios) == 0

@@ -8,7 +8,7 @@ import pytest
 
 from mipro.tpe import TPE, Choice, RandomSampler, Space
 from mipro.tpe.design import latin
-from mipro.tpe.history import generator_state, restored_generator
+from mipro.tpe.generator import generator_state, restored_generator
 from mipro.tpe.parzen import forgetting, published_density
 
 SPACE = Space({"a": 6, "b": ("x", "y"), "c": Choice(4, when=("b", "y"))})

@@ -161,3 +161,29 @@ def test_no_variables_is_a_space_of_one_configuration():
     assert space.size() == 1
     assert list(space.enumerate()) == [{}]
     assert space.sample(np.random.default_rng(0)) == {}
+
+
+@pytest.mark.parametrize(
+    "space",
+    [
+        Space({"a": 3, "b": 1, "c": 4}),
+        Space({"a": 2, "b": Choice(3, when=("a", 1)), "c": Choice(2, when=("b", {0, 2}))}),
+        Space({}),
+    ],
+    ids=repr,
+)
+def test_all_codes_are_those_enumerated_in_the_same_order(space):
+    every = list(space.enumerate_codes())
+    assert space.all_codes().tolist() == [codes.tolist() for codes in every]
+    assert len(every) == space.size()
+
+
+def test_the_highest_choice_of_each_variable_stands_in_its_row_of_the_grid():
+    """Rows are as wide as the largest variable; what fills the others up is never the first top."""
+    space = Space({"a": 2, "b": 5, "c": 1, "d": 3})
+    rng = np.random.default_rng(0)
+    for _ in range(50):
+        values = rng.integers(0, 3, size=11).astype(float)  # with ties: the first of equals
+        own = np.split(values, space.offsets[1:])
+        expected = [int(part.argmax()) for part in own]
+        assert values[space.choice_grid].argmax(axis=1).tolist() == expected

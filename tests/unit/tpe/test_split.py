@@ -1,12 +1,10 @@
 import numpy as np
 import pytest
 
-from mipro.tpe import Space
 from mipro.tpe.split import (
     Pool,
     Posterior,
     example_variance,
-    foretold,
     hard_membership,
     linear_gamma,
     shrink,
@@ -77,27 +75,12 @@ def test_hard_membership_takes_the_highest_and_of_equals_the_earlier():
 def test_soft_membership_sums_to_the_share_and_tends_to_the_hard_one():
     mean = np.array([0.1, 0.5, 0.3, 0.9, 0.7])
     for sd in (1e-6, 0.05, 0.5):
-        posterior = Posterior(mean, np.full(5, sd), 1.0, 1.0, mean)
+        posterior = Posterior(mean, np.full(5, sd), 1.0, 1.0)
         good = soft_membership(posterior, 0.4)
         assert good.sum() == pytest.approx(2, abs=1e-6)
         assert np.all(np.diff(good[np.argsort(mean)]) >= 0)
         if sd == 1e-6:
             np.testing.assert_allclose(good, hard_membership(mean, 2), atol=1e-6)
-
-
-def test_neighbours_foretell_what_they_share():
-    space = Space({"a": 2, "b": 6})
-    codes = list(space.enumerate())
-    scores = [0.8 if c["a"] else 0.2 for c in codes]
-    c = foretold(space, Pool.of([space.key(x) for x in codes], scores, [40] * 12))
-    assert c[:6].max() < 0.4 < 0.6 < c[6:].min()
-
-
-def test_where_nothing_foretells_the_grand_mean_does():
-    space = Space({"a": 3})
-    c = foretold(space, pool([0.1, 0.5, 0.9], [10, 10, 10]))
-    np.testing.assert_allclose(c, 0.5)
-    assert space.size() == 3
 
 
 @pytest.mark.parametrize("count", [1, 2, 7, 60, 200])
@@ -108,7 +91,7 @@ def test_several_quantiles_at_once_are_those_of_a_root_finder(count, sure):
 
     rng = np.random.default_rng([count, sure])
     mean, sd = rng.random(count), rng.uniform(1e-6 if sure else 0.02, 0.2, count)
-    posterior = Posterior(mean, sd, 0.2, 0.02, np.full(count, mean.mean()))
+    posterior = Posterior(mean, sd, 0.2, 0.02)
     targets = (0.15 * count, 0.05 * count)
     found = soft_memberships(posterior, targets)
     assert found.shape == (2, count)

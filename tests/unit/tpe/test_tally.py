@@ -6,15 +6,12 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from mipro.tpe import Choice, Space
-from mipro.tpe.evidence import learned_ratios, similarity
 from mipro.tpe.split import (
     Pool,
     Posterior,
     Tally,
     example_variance,
     expected_improvement,
-    foretold,
     hard_membership,
     shrink,
     soft_membership,
@@ -119,7 +116,6 @@ def test_shrinking_is_the_normal_posterior():
     pool = Pool.of([(i,) for i in range(4)], [0.3, 0.5, 0.6, 0.9], [10, 20, 10, 40])
     mu = (0.3 * 10 + 0.5 * 20 + 0.6 * 10 + 0.9 * 40) / 80
     post = shrink(pool)
-    np.testing.assert_allclose(post.centre, mu)
     s2 = (55.5 / 81) * (25.5 / 81)
     assert post.noise == pytest.approx(s2)
     seen = np.mean((pool.mean - mu) ** 2) - np.mean(s2 / pool.n)
@@ -137,7 +133,7 @@ def test_shrinking_is_the_normal_posterior():
 def some_posterior(seed, count=25, scale=1.0):
     rng = np.random.default_rng(seed)
     mean = scale * rng.normal(size=count)
-    return Posterior(mean, scale * rng.uniform(0.05, 1.5, size=count), 1.0, 1.0, mean)
+    return Posterior(mean, scale * rng.uniform(0.05, 1.5, size=count), 1.0, 1.0)
 
 
 def level(posterior, total):
@@ -160,19 +156,10 @@ def test_memberships_are_the_probabilities_over_one_level(seed, total):
     np.testing.assert_allclose(good, expected, atol=1e-5)
 
 
-def test_most_bounds_the_memberships():
-    posterior = some_posterior(1, count=100)
-    assert soft_membership(posterior, 0.2, 30).sum() == pytest.approx(20, rel=1e-6)
-    assert soft_membership(posterior, 0.2, 5).sum() == pytest.approx(5, rel=1e-6)
-    np.testing.assert_allclose(
-        soft_membership(posterior, 0.2, 5), soft_membership(posterior, 0.05), atol=1e-6
-    )
-
-
 def test_memberships_of_what_is_sure_and_of_what_is_not_side_by_side():
     """One configuration known exactly and others not at all: the level is still found."""
     mean = np.array([0.5, 0.2, 0.9, 0.4])
-    posterior = Posterior(mean, np.array([0.0, 1e-12, 0.3, 1e-5]), 1.0, 1.0, mean)
+    posterior = Posterior(mean, np.array([0.0, 1e-12, 0.3, 1e-5]), 1.0, 1.0)
     for share in (0.1, 0.25, 0.5, 0.9):
         good = soft_membership(posterior, share)
         assert good.sum() == pytest.approx(4 * share, rel=1e-3)
@@ -181,7 +168,7 @@ def test_memberships_of_what_is_sure_and_of_what_is_not_side_by_side():
 
 def test_sure_scores_have_hard_memberships():
     mean = np.array([3.0, -1.0, 2.0, 7.0, 0.0])
-    posterior = Posterior(mean, np.zeros(5), 0.0, 0.0, mean)
+    posterior = Posterior(mean, np.zeros(5), 0.0, 0.0)
     np.testing.assert_allclose(soft_membership(posterior, 0.4), hard_membership(mean, 2), atol=1e-6)
 
 
@@ -190,7 +177,7 @@ def test_expected_improvement_equals_monte_carlo(seed):
     """E[max(θ - y*, 0)] over its largest, by 400,000 draws a configuration: 5 standard errors."""
     posterior, total = some_posterior(seed, count=6), 1.5
     y = level(posterior, total)
-    found = expected_improvement(posterior, total / 6)
+    found = expected_improvement(posterior, total)
     assert found.min() >= 0
     assert found.max() == 1
     z = np.random.default_rng(seed).normal(size=(400_000, 1))
@@ -202,9 +189,9 @@ def test_expected_improvement_equals_monte_carlo(seed):
 
 def test_expected_improvement_has_no_unit_and_no_origin():
     here = some_posterior(3)
-    there = Posterior(1e4 * here.mean - 77, 1e4 * here.sd, 1e8, 1e8, here.mean)
+    there = Posterior(1e4 * here.mean - 77, 1e4 * here.sd, 1e8, 1e8)
     np.testing.assert_allclose(
-        expected_improvement(there, 0.1), expected_improvement(here, 0.1), rtol=1e-5, atol=1e-9
+        expected_improvement(there, 2.5), expected_improvement(here, 2.5), rtol=1e-5, atol=1e-9
     )
     np.testing.assert_allclose(soft_membership(there, 0.1), soft_membership(here, 0.1), atol=1e-6)
 
@@ -212,99 +199,11 @@ def test_expected_improvement_has_no_unit_and_no_origin():
 def test_expected_improvement_says_by_how_much():
     """Of two that are surely good the higher counts more, for membership alike."""
     mean = np.array([10.0, 5.0, 0.0, 0.0, 0.0])
-    posterior = Posterior(mean, np.full(5, 0.1), 1.0, 1.0, mean)
+    posterior = Posterior(mean, np.full(5, 0.1), 1.0, 1.0)
     share = soft_membership(posterior, 0.4)
-    gain = expected_improvement(posterior, 0.4)
+    gain = expected_improvement(posterior, 2)
     assert share[0] - share[1] < 1e-6
     assert gain[0] == 1 > gain[1] > gain[2:].max()
-
-
-# --- what neighbours foretell ------------------------------------------------------------------
-
-
-def ratios_from_scratch(space, centres, foretells, shared, own, gain):
-    """`learned_ratios` without its bookkeeping: every candidate's matrix is made anew."""
-
-    def value(ratios):
-        similar = similarity(space, centres, centres, np.asarray(ratios))
-        np.fill_diagonal(similar, 0)
-        return foretells(similar)
-
-    ratios = list(max(([r] * len(space.sizes) for r in shared), key=value))
-    for d in range(len(ratios)):
-        tried = [[*ratios[:d], r, *ratios[d + 1 :]] for r in own]
-        best = max(tried, key=lambda each: (value(each), each[d]))
-        if value(best) > value(ratios) + gain:
-            ratios = best
-    return ratios
-
-
-def regression(pool, similar, prior=1.0):
-    """c_u by the formula, one u at a time, and the log-likelihood of its errors."""
-    r = pool.n / pool.n.mean()
-    mu = float(pool.n @ pool.mean / pool.n.sum())
-    count = len(r)
-    c = np.array(
-        [
-            (sum(r[v] * similar[v, u] * pool.mean[v] for v in range(count)) + prior * mu)
-            / (sum(r[v] * similar[v, u] for v in range(count)) + prior)
-            for u in range(count)
-        ]
-    )
-    error = sum(r[u] * (pool.mean[u] - c[u]) ** 2 for u in range(count)) / count
-    return c, -0.5 * count * np.log(error + 1e-9 * pool.mean.var())
-
-
-TREE = Space({"a": 3, "b": 2, "c": Choice(4, when=("b", 1)), "d": Choice(2, when=("c", {0, 3}))})
-
-
-def told_on_a_tree(seed, count=14):
-    rng = np.random.default_rng(seed)
-    keys = list(dict.fromkeys(tuple(row) for row in TREE.sample_codes(rng, count).tolist()))
-    ns = rng.integers(5, 60, size=len(keys)).tolist()
-    scores = [0.3 * k[0] + 0.5 * (k[2] == 1) + rng.normal(0, 0.2) for k in keys]
-    return Pool.of(keys, scores, ns)
-
-
-@pytest.mark.parametrize("seed", range(6))
-def test_what_neighbours_foretell_equals_the_formula(seed):
-    pool = told_on_a_tree(seed)
-    grids = {
-        "shared": (0.02, 0.05, 0.1, 0.2, 0.3, 0.45, 0.65, 0.9),
-        "own": (0.05, 0.2, 0.5, 1.0),
-        "gain": 1.0,
-    }
-
-    def foretells(similar):
-        return regression(pool, similar)[1]
-
-    ratios = ratios_from_scratch(TREE, pool.codes, foretells, **grids)
-    np.testing.assert_allclose(learned_ratios(TREE, pool.codes, foretells), ratios)
-    similar = similarity(TREE, pool.codes, pool.codes, np.asarray(ratios))
-    np.fill_diagonal(similar, 0)
-    alone = np.zeros_like(similar)
-    best = max((similar, alone), key=foretells)
-    np.testing.assert_allclose(foretold(TREE, pool), regression(pool, best)[0])
-
-
-def test_in_a_long_history_only_the_best_foretell_and_are_foretold():
-    """Beyond ``most`` the others have the grand mean, and the best have what they say alone."""
-    space = Space({"a": 5, "b": 6})
-    keys = [(a, b) for a in range(5) for b in range(6)]
-    pool = Pool.of(keys, [0.2 * a + 0.01 * b for a, b in keys], [20] * 30)
-    centre = foretold(space, pool, most=12)
-    best = np.sort(np.argsort(-shrink(pool).mean, kind="stable")[:12])
-    assert best.tolist() == list(range(18, 30))
-    part = Pool(pool.codes[best], pool.mean[best], pool.n[best])
-    np.testing.assert_allclose(centre[best], foretold(space, part))
-    np.testing.assert_allclose(centre[:18], pool.mean.mean())
-    np.testing.assert_allclose(foretold(space, pool, most=30), foretold(space, pool))
-
-
-@pytest.mark.parametrize("value", [0.5, 0.0, -3.0])
-def test_where_all_are_alike_each_foretells_the_same(value):
-    pool = Pool.of([(i,) for i in range(4)], [value] * 4, [10, 20, 30, 5])
-    np.testing.assert_array_equal(foretold(Space({"a": 4}), pool), value)
 
 
 def test_a_level_is_found_where_newtons_steps_would_leave():
@@ -313,13 +212,5 @@ def test_a_level_is_found_where_newtons_steps_would_leave():
         rng = np.random.default_rng(seed)
         count, share = int(rng.integers(2, 12)), rng.uniform(0.02, 0.98)
         mean, sd = rng.normal(size=count), 10 ** rng.uniform(-4, 0.5, size=count)
-        good = soft_membership(Posterior(mean, sd, 1.0, 1.0, mean), share)
+        good = soft_membership(Posterior(mean, sd, 1.0, 1.0), share)
         assert good.sum() == pytest.approx(share * count, rel=1e-6)
-
-
-def test_of_widths_that_foretell_alike_the_narrowest_is_kept():
-    space = Space({"a": 3, "b": 3})
-    codes = np.array([[0, 0], [1, 2], [2, 1]])
-    np.testing.assert_array_equal(learned_ratios(space, codes, lambda similar: 0.0), 0.02)
-    rising = learned_ratios(space, codes, lambda similar: 1e-10 * float(similar.sum()))
-    np.testing.assert_array_equal(rising, 0.02)  # no gain worth the name

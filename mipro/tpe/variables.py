@@ -1,0 +1,132 @@
+"""What is searched: named categorical variables, some of them active only under a condition.
+
+This is where the *tree* of the Tree-structured Parzen Estimator is declared. A variable may hang
+from one value (or several) of another:
+
+    {"a": 6, "b": ("x", "y"), "c": Choice(4, when=("b", "y"))}
+
+`resolved` checks such a declaration, and replaces names and values by columns and codes: the
+column of a variable is its place in the declaration, the code of a choice its place among them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, TypeAlias, final
+
+import numpy as np
+
+
+@final
+@dataclass(frozen=True)
+class Choice:
+    """A variable under a condition: ``choices`` as in `Space`, ``when=(name, value)`` or a set.
+
+    ``when=("b", "y")`` makes the variable active where ``b`` is ``"y"``, and
+    ``when=("b", {"y", "z"})`` where it is either. ``None``: always active.
+    """
+
+    choices: int | Sequence[Hashable]
+    when: tuple[str, Any] | None = None
+
+
+Spec: TypeAlias = int | Sequence[Hashable] | Choice
+
+
+@final
+@dataclass(frozen=True)
+class Variable:
+    """One variable, resolved: its choices, and the column and codes of its parent it hangs from."""
+
+    name: str
+    choices: tuple[Hashable, ...]
+    parent: int | None = None  # column of the parent
+    on: tuple[int, ...] = ()  # codes of the parent under which this variable is active
+
+    @cached_property
+    def codes(self) -> Mapping[Hashable, int]:
+        """The code of each choice."""
+        return {value: code for code, value in enumerate(self.choices)}
+
+    def code(self, value: Any) -> int:
+        """The code of a value; the one place where a value is refused. ValueError."""
+        try:
+            return self.codes[value]
+        except (KeyError, TypeError):  # TypeError: not hashable, so no choice either
+            raise ValueError(
+                f"{self.name!r} cannot be {value!r}: it is one of {some(self.choices)}"
+            ) from None
+
+
+def resolved(specs: Sequence[tuple[str, Spec]]) -> tuple[Variable, ...]:
+    """The variables declared, in their order. ValueError for what is wrong (see `Space`)."""
+    names = [name for name, _ in specs]
+    if len(set(names)) != len(names):
+        raise ValueError(f"a variable is named twice in {names}")
+    declared = [spec if isinstance(spec, Choice) else Choice(spec) for _, spec in specs]
+    free = {
+        name: Variable(name, _choices(name, spec.choices))
+        for name, spec in zip(names, declared, strict=True)
+    }
+    found = []
+    for name, spec in zip(names, declared, strict=True):
+        if spec.when is None:
+            found.append(free[name])
+            continue
+        parent, value = spec.when
+        if parent not in free:
+            raise ValueError(f"{name!r} depends on {parent!r}, which is not a variable here")
+        on = _condition(name, free[parent], value)
+        found.append(Variable(name, free[name].choices, names.index(parent), on))
+    return tuple(found)
+
+
+def _condition(name: str, parent: Variable, value: Any) -> tuple[int, ...]:
+    """The codes of the parent under which the variable is active, ascending."""
+    # A frozenset may itself be a choice of the parent: then it is one value, not several.
+    several = isinstance(value, (set, frozenset)) and not (
+        isinstance(value, frozenset) and value in parent.codes
+    )
+    codes = sorted(parent.code(v) for v in (value if several else [value]))
+    if not codes:
+        raise ValueError(f"{name!r} depends on no value of {parent.name!r}: it is never active")
+    return tuple(codes)
+
+
+def parents_first(variables: Sequence[Variable]) -> tuple[int, ...]:
+    """The columns in an order in which a parent comes before its children. ValueError: a cycle."""
+    order: list[int] = []
+    left = list(range(len(variables)))
+    while left:
+        ready = [d for d in left if variables[d].parent in (None, *order)]
+        if not ready:
+            raise ValueError(f"conditions go in a circle: {[variables[d].name for d in left]}")
+        order += ready
+        left = [d for d in left if d not in ready]
+    return tuple(order)
+
+
+def _choices(name: str, choices: int | Sequence[Hashable]) -> tuple[Hashable, ...]:
+    if isinstance(choices, (int, np.integer)) and not isinstance(choices, bool):
+        values: tuple[Hashable, ...] = tuple(range(int(choices)))
+    elif isinstance(choices, Sequence) and not isinstance(choices, (str, bytes)):
+        values = tuple(choices)
+    else:
+        raise ValueError(
+            f"the choices of {name!r} are a number or a sequence of values, not {choices!r}"
+        )
+    if not values:
+        raise ValueError(f"{name!r} has no choices")
+    if any(value != value for value in values):
+        raise ValueError(f"{name!r} has a choice that does not equal itself: {some(values)}")
+    if len(set(values)) != len(values):
+        raise ValueError(f"{name!r} has a choice twice: {some(values)}")
+    return values
+
+
+def some(values: Sequence[Any], most: int = 12) -> str:
+    """Values for a message, the first of them where there are many."""
+    shown = ", ".join(repr(value) for value in values[:most])
+    return f"{shown}, … ({len(values)} in all)" if len(values) > most else shown
