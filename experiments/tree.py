@@ -1,13 +1,15 @@
-"""Does `mipro_tree` find as good programs as `mipro` and `mipro_plus_plus`? When does it propose?
+"""Does `mipro_tree` find as good programs as `mipro`? When does it propose?
 
     python experiments/tree.py --seeds 20 --out rows.jsonl
+    python experiments/tree.py --junk 6 --out junk.jsonl    # and where proposals are empty talk
+    python experiments/tree.py --alone 2 --out alone.jsonl  # the same, TPE alone deciding
     python experiments/tree.py --report rows.jsonl
-    python experiments/tree.py --junk 3                   # and where no proposal is worth anything
 
-Each seed draws the data split, the LM's luck and the optimizer's randomness. All methods have as
+Each seed draws the data split, the LM's luck and the optimizer's randomness. Both methods have as
 many trials; calls are counted as in `family.py` (requests, also those that were not paid again,
 proposals among them) and are in the table. Reported is the *true* score of the candidate returned,
-exactly computed over the LM's luck, on the test split. Every score is a simulated LM's.
+exactly computed over the LM's luck, on the test split. Every score is a simulated LM's. With --out
+rows are kept, and a run that was broken off goes on where they end.
 """
 
 from __future__ import annotations
@@ -29,10 +31,9 @@ from mipro.optimizers.tree import MiproTree
 from mipro.worlds import World, exact_scores, load_world
 
 TRIALS = 50
-WORLDS = ("iris", "conditional", "twohop")
+WORLDS = ("iris", "conditional", "misled", "twohop")
 ARMS: Mapping[str, Mapping[str, int]] = {
     "mipro": {"demo_sets": 20},
-    "mipro_plus_plus": {},
     "mipro_tree": {"demo_sets": 20},
 }
 PARTS = 4  # of a run, for the share of trials that propose
@@ -82,9 +83,12 @@ def run(world: World, arm: str, seed: int, *, junk: bool = False, rationed: bool
         "world": world.name,
         "seed": seed,
         "method": arm,
+        "junk": junk,
+        "rationed": rationed,
         "true": float(exact_scores(world, result.candidate).mean()),
         "val": result.score,
         "calls": sum(entry["calls"] + entry["cached"] for entry in result.usage.values()),
+        "paid": result.calls,
         "proposals": sum(e["event"] == "proposal" for e in events),
         "new": [
             float(np.mean([number in asked for number in part]))
@@ -126,20 +130,27 @@ def report(rows: Sequence[Mapping]) -> str:
     return "\n".join(lines)
 
 
-def junk_report(seeds: Sequence[int]) -> str:
-    """Trials that propose, with the proposer there is and with one of no use, rationed or not."""
-    lines = ["| world | *new* | proposer | trials that propose, by quarter | proposals |"]
-    lines += ["|---|---|---|---|---|"]
-    for name, rationed, junk in itertools.product(WORLDS[:2], (False, True), (False, True)):
-        rows = [
-            run(load_world(name, seed), "mipro_tree", seed, junk=junk, rationed=rationed)
-            for seed in seeds
-        ]
-        share = " ".join(f"{x:.2f}" for x in np.mean([row["new"] for row in rows], axis=0))
-        made = np.mean([row["proposals"] for row in rows])
-        how = "rationed" if rationed else "TPE alone"
-        shown = "empty talk" if junk else "as it is"
-        lines.append(f"| {name} | {how} | {shown} | {share} | {made:.1f} |")
+def junk_report(rows: Sequence[Mapping]) -> str:
+    """Trials that propose, with the proposer there is and with one of no use."""
+    lines = ["| world | *new* | seeds | proposer | trials that propose | by quarter | proposals |"]
+    lines += ["|---|---|---|---|---|---|---|"]
+    for name, rationed in dict.fromkeys((row["world"], row["rationed"]) for row in rows):
+        here = [row for row in rows if (row["world"], row["rationed"]) == (name, rationed)]
+        if {row["junk"] for row in here} != {False, True}:  # broken off before both were run
+            continue
+        shares: dict[bool, dict[int, float]] = {}
+        for junk in (False, True):
+            made = [row for row in here if row["junk"] == junk]
+            shares[junk] = {row["seed"]: float(np.mean(row["new"])) for row in made}
+            quarters = " ".join(f"{x:.2f}" for x in np.mean([row["new"] for row in made], axis=0))
+            lines.append(
+                f"| {name} | {'rationed' if rationed else 'TPE alone'} | {len(made)} | "
+                f"{'empty talk' if junk else 'as it is'} | {interval([*shares[junk].values()])} | "
+                f"{quarters} | {np.mean([row['proposals'] for row in made]):.1f} |"
+            )
+        both = shares[False].keys() & shares[True].keys()
+        apart = [shares[False][seed] - shares[True][seed] for seed in sorted(both)]
+        lines.append(f"| {name} | | | difference | {interval(apart)} | | |")
     return "\n".join(lines)
 
 
@@ -148,29 +159,37 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=20)
     parser.add_argument("--first", type=int, default=0, help="the first seed")
     parser.add_argument("--worlds", default=",".join(WORLDS))
-    parser.add_argument("--out", type=Path, help="rows as JSON lines")
+    parser.add_argument("--out", type=Path, help="rows as JSON lines; go on where they end")
     parser.add_argument("--report", type=Path, help="tables of rows that are there")
-    parser.add_argument(
-        "--junk", type=int, metavar="SEEDS", help="with a proposer of no use as well"
-    )
+    parser.add_argument("--junk", type=int, metavar="SEEDS", help="with a proposer of no use too")
+    parser.add_argument("--alone", type=int, metavar="SEEDS", help="the same, not rationed")
     options = parser.parse_args()
-    if options.report:
-        rows = [json.loads(line) for line in options.report.read_text().splitlines()]
-        sys.stdout.write(report(rows) + "\n")
-        return
-    if options.junk:
-        seeds = range(options.first, options.first + options.junk)
-        sys.stdout.write(junk_report(seeds) + "\n")
-        return
     rows = []
-    for seed in range(options.first, options.first + options.seeds):
-        for name in options.worlds.split(","):
-            for arm in ARMS:
-                rows.append(run(load_world(name, seed), arm, seed))
-                if options.out:
-                    with options.out.open("a") as out:
-                        out.write(json.dumps(rows[-1]) + "\n")
-    sys.stdout.write(report(rows) + "\n")
+    kept = options.report or options.out
+    if kept and kept.exists():
+        rows = [json.loads(line) for line in kept.read_text().splitlines()]
+    count = options.junk or options.alone or options.seeds
+    compared = bool(options.junk or options.alone)
+    if not options.report:
+        kinds = (
+            [("mipro_tree", junk) for junk in (False, True)]
+            if compared
+            else [(arm, False) for arm in ARMS]
+        )
+        seeds = range(options.first, options.first + count)
+        done = {(row["world"], row["seed"], row["method"], row["junk"]) for row in rows}
+        for seed, name, kind in itertools.product(seeds, options.worlds.split(","), kinds):
+            if (name, seed, *kind) in done:
+                continue
+            arm, junk = kind
+            rows.append(
+                run(load_world(name, seed), arm, seed, junk=junk, rationed=not options.alone)
+            )
+            if options.out:
+                with options.out.open("a") as out:
+                    out.write(json.dumps(rows[-1]) + "\n")
+    compared = any(row["junk"] for row in rows)
+    sys.stdout.write((junk_report(rows) if compared else report(rows)) + "\n")
 
 
 if __name__ == "__main__":

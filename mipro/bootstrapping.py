@@ -8,7 +8,7 @@ demonstrations. From them N sets per module are drawn (paper, section 4; MIPRO s
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from functools import partial
@@ -16,11 +16,11 @@ from functools import partial
 from numpy.random import Generator
 
 from mipro.data import Example
+from mipro.demo_sets import DemoSet, DemoSets, Draw, Pool
 from mipro.errors import CandidateError, ConfigError
 from mipro.evaluation import Evaluation, Outcome, evaluate
 from mipro.lm.base import LM
 from mipro.metrics import Metric
-from mipro.programs import types
 from mipro.programs.adapter import Adapter
 from mipro.programs.program import Program
 from mipro.programs.prompt import Candidate, Demo, check_demo
@@ -29,9 +29,7 @@ from mipro.programs.trace import ModuleCall
 from mipro.seeds import stream
 
 CHUNK = 25  # examples the teacher is run on at a time, before it is asked whether that is enough
-
-DemoSet = tuple[Demo, ...]
-DemoSets = Mapping[str, tuple[DemoSet, ...]]
+__all__ = ["Bootstrap", "DemoSet", "DemoSets", "Teacher", "bootstrap"]
 
 
 @dataclass(frozen=True)
@@ -41,6 +39,10 @@ class Teacher:
     program: Program | None = None
     candidate: Candidate | None = None
     lm: LM | None = None
+
+    def lm_or(self, lm: LM) -> LM:
+        """Its own LM, or `lm`. An LM of a user's may be falsy."""
+        return lm if self.lm is None else self.lm
 
 
 @dataclass(frozen=True)
@@ -87,57 +89,26 @@ def bootstrap(
     if sets == 1 or max_bootstrapped == max_labelled == 0:
         return Bootstrap(dict.fromkeys(signatures, ((),)))
     rng = stream(seed, "bootstrap")
-    taught = teacher or Teacher()
+    taught, wanted = teacher or Teacher(), max_bootstrapped * sets
     scored = partial(
         evaluate,
         taught.program or program,
         metric=metric,
-        lm=taught.lm or lm,
+        lm=taught.lm_or(lm),
         candidate=taught.candidate,
         adapter=adapter,
         executor=executor,
         threads=threads,
         allow_all_failed=True,
     )
-    wanted = max_bootstrapped * sets
     ran = _taught(scored, train, wanted, threshold, rng)
     kept = [(i, outcome) for i, outcome in ran if _passes(outcome, threshold)]
     pools, notes = _pools(kept, signatures)
     if wanted and not kept:
         notes += (_none_passed([outcome for _, outcome in ran], threshold),)
-    labelled = {name: _labelled(train, signature) for name, signature in signatures.items()}
-    draw = _Draw(sets, max_bootstrapped, max_labelled, rng)
-    demo_sets = {name: draw.sets_of(pools[name], labelled[name]) for name in signatures}
-    for name in signatures:
-        if kept and not pools[name]:
-            notes += (f"no trace that passed gives a demonstration of '{name}'",)
-        if demo_sets[name] == ((),):
-            notes += (f"there are no demonstrations of '{name}' at all: its only set is empty",)
+    demo_sets = Draw(sets, max_bootstrapped, max_labelled, rng).drawn(pools, train, signatures)
+    notes += tuple(_wanting(pools if kept else {}, demo_sets))
     return Bootstrap(demo_sets, len(ran), len(kept), notes)
-
-
-def imagined(
-    train: Sequence[Example],
-    signatures: Mapping[str, Signature],
-    passed: Sequence[Mapping[str, Sequence[Demo]]],
-    *,
-    sets: int,
-    max_bootstrapped: int,
-    max_labelled: int,
-    seed: int = 0,
-) -> DemoSets:
-    """The sets that `bootstrap` would draw from traces like these, for a forecast: no call.
-
-    `passed` has a trace's demonstrations by module, for each trace expected to pass.
-    """
-    if sets == 1 or max_bootstrapped == max_labelled == 0:
-        return dict.fromkeys(signatures, ((),))
-    draw = _Draw(sets, max_bootstrapped, max_labelled, stream(seed, "bootstrap"))
-    drawn: dict[str, tuple[DemoSet, ...]] = {}
-    for name, signature in signatures.items():
-        pool = [(i, list(demos[name])) for i, demos in enumerate(passed) if demos.get(name)]
-        drawn[name] = draw.sets_of(pool, _labelled(train, signature))
-    return drawn
 
 
 def _taught(
@@ -162,6 +133,15 @@ def _taught(
     return ran
 
 
+def _wanting(pools: Mapping[str, Pool], demo_sets: DemoSets) -> Iterator[str]:
+    """Of modules without a demonstration: from a trace, where some passed, or of any kind."""
+    for name, sets in demo_sets.items():
+        if name in pools and not pools[name]:
+            yield f"no trace that passed gives a demonstration of '{name}'"
+        if sets == ((),):
+            yield f"there are no demonstrations of '{name}' at all: its only set is empty"
+
+
 def _passes(outcome: Outcome, threshold: float) -> bool:
     return outcome.error is None and outcome.score >= threshold
 
@@ -174,9 +154,6 @@ def _none_passed(outcomes: Sequence[Outcome], threshold: float) -> str:
         f"more (the best {max(outcome.score for outcome in outcomes):g}){why}; there are no "
         f"bootstrapped demonstrations; a lower `threshold` lets more pass"
     )
-
-
-Pool = list[tuple[int, list[Demo]]]  # (training example, the module's demonstrations in its trace)
 
 
 def _pools(
@@ -211,81 +188,3 @@ def _demo(call: ModuleCall, signature: Signature) -> Demo:
     except (TypeError, ValueError) as error:
         raise CandidateError(f"a call of '{call.module}' cannot be saved: {error}") from error
     return Demo(values, bootstrapped=True)
-
-
-def _labelled(train: Sequence[Example], signature: Signature) -> list[tuple[int, Demo]]:
-    """Examples that hold all of a module's outputs (its reasoning apart) and one input or more.
-
-    A module whose one output is reasoning has no labels.
-    """
-    outputs = [f.name for f in signature.outputs if f.name != "reasoning"]
-    inputs = [f.name for f in signature.inputs]
-    found = []
-    for i, example in enumerate(train):
-        given = {name: example.get(name) for name in [*inputs, *outputs]}
-        values = {name: value for name, value in given.items() if value is not None}
-        if outputs and all(n in values for n in outputs) and any(n in values for n in inputs):
-            try:
-                for n in outputs:
-                    kind = signature.fields[n].type
-                    if isinstance(values[n], str) and kind is not str:  # from a CSV file, say
-                        values[n] = types.read(kind, values[n])
-                found.append((i, Demo(check_demo(values, signature, f"training example {i}"))))
-            except (CandidateError, ValueError):
-                continue  # a label of another type than the module's output is no demonstration
-    return found
-
-
-@dataclass(frozen=True)
-class _Draw:
-    """Draws a module's sets; one generator serves all modules in their order."""
-
-    sets: int
-    max_bootstrapped: int
-    max_labelled: int
-    rng: Generator
-
-    def sets_of(self, pool: Pool, labelled: list[tuple[int, Demo]]) -> tuple[DemoSet, ...]:
-        """The module's sets: the empty one first, all different."""
-        found: dict[DemoSet, None] = {(): None}
-        if self.max_labelled and labelled:
-            found[self._filled([], labelled, self.max_labelled)] = None
-        most = min(self.max_bootstrapped, len(pool))
-        # a draw may repeat a set; a small pool has only so many, hence a bound on the tries
-        for attempt in range(20 * self.sets):
-            if len(found) >= self.sets:
-                break
-            if most:
-                size = most if attempt == 0 else int(self.rng.integers(1, most + 1))
-                found[self._bootstrapped(pool, labelled, size)] = None
-            elif labelled and self.max_labelled:  # nothing passed: other labelled sets instead
-                size = int(self.rng.integers(1, self.max_labelled + 1))  # uniform 1..max_labelled
-                found[self._filled([], labelled, size)] = None
-        return tuple(found)[: self.sets]
-
-    def _bootstrapped(self, pool: Pool, labelled: list[tuple[int, Demo]], size: int) -> DemoSet:
-        picked = self.rng.choice(len(pool), size=size, replace=False)
-        taken: list[tuple[int, Demo]] = []
-        for i in picked:
-            index, demos = pool[int(i)]
-            shown = {demo for _, demo in taken}
-            # other runs may have made the very same call
-            fresh = [demo for demo in demos if demo not in shown]
-            # a module called several times in a run gives one of its calls, uniformly, so that one
-            # run of many calls does not fill a set
-            if fresh:
-                taken.append((index, fresh[int(self.rng.integers(len(fresh)))]))
-        most = max(self.max_bootstrapped, self.max_labelled) if self.max_labelled else size
-        room = min(most - size, self.max_labelled)
-        return self._filled(taken, labelled, room)
-
-    def _filled(
-        self, taken: list[tuple[int, Demo]], labelled: list[tuple[int, Demo]], room: int
-    ) -> DemoSet:
-        """`taken` and up to `room` labelled demonstrations of other examples, shuffled."""
-        used = {index for index, _ in taken}
-        free = [demo for index, demo in labelled if index not in used]
-        count = min(room, len(free))
-        extra = [free[int(i)] for i in self.rng.choice(len(free), count, False)] if count else []
-        demos = [demo for _, demo in taken] + extra
-        return tuple(demos[int(i)] for i in self.rng.permutation(len(demos)))

@@ -2,52 +2,27 @@
 
 from __future__ import annotations
 
-import itertools
 import signal
 import sys
-import time
-from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.text import Text
 
 from mipro.config import RunConfig, load_config
 from mipro.data import Example
 from mipro.errors import ConfigError, MiproError
+from mipro.evaluation import evaluate as scored
+from mipro.lm.meter import Ledger, Metered
+from mipro.optimizers.estimate import estimated
+from mipro.optimizers.methods import METHODS
 from mipro.optimizers.recorder import Sitting
-
-Result = TypeVar("Result")
-
-
-def _place(asked: Path | None, stem: str) -> Path:
-    """The directory asked for, or a new one under `runs` named after the time."""
-    if asked is not None:
-        return asked
-    wanted = Path("runs") / time.strftime(f"{stem}%Y%m%d-%H%M%S")
-    taken = (wanted.with_name(f"{wanted.name}-{i}") for i in itertools.count(2))
-    return wanted if not wanted.exists() else next(p for p in taken if not p.exists())
-
-
-def _kept(place: Path, run: Callable[[], Result]) -> Result:
-    """Run; if it ends early, say where the run up to there is kept, and how to go on with it."""
-    kept = f"the run up to here is kept in {place}; go on with it: mipro resume {place}"
-    try:
-        return run()
-    except KeyboardInterrupt:
-        err.print(Text(f"interrupted; {kept}"), soft_wrap=True)
-        raise typer.Exit(INTERRUPTED) from None
-    except ConfigError:  # nothing was run
-        raise
-    except MiproError:
-        if any(path.is_file() for path in (*place.glob(JOURNAL), *place.glob(f"*/{JOURNAL}"))):
-            err.print(Text(kept), soft_wrap=True)
-        raise
-
+from mipro.optimizers.resume import found_origin
+from mipro.optimizers.task import Options
+from mipro.running import INTERRUPTED, JOURNAL, console, err, place_for, run_config, run_demo
+from mipro.terminal import SIMULATED, plain, show_forecast
 
 app = typer.Typer(
     help="Tune the instructions and demonstrations of language-model programs.",
@@ -55,15 +30,13 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-console = Console()
-err = Console(stderr=True)
-INTERRUPTED = 130
-JOURNAL = "journal.jsonl"
 
 Method = Annotated[str, typer.Option(help="The optimizer.")]
 Seed = Annotated[int, typer.Option(min=0, help="The root of all randomness.")]
 RunDir = Annotated[Path | None, typer.Option(help="Where the run is kept.")]
-ConfigFile = Annotated[Path, typer.Argument(help="A TOML file that describes the run.")]
+ConfigFile = Annotated[
+    Path, typer.Argument(metavar="CONFIG", help="A TOML file that describes the run.")
+]
 
 
 def _version(asked: bool) -> None:
@@ -97,61 +70,25 @@ def demo(
 
     Exits with 1 if a program was not shown to be better on its test set (p < 0.05).
     """
-    origin = {"demo": {"world": world, "method": method, "trials": trials, "seed": seed}}
-    _demo(Sitting(_place(run_dir, "demo-"), origin=origin), world, method, trials, seed)
-
-
-def _demo(sitting: Sitting, world: str, method: str, trials: int, seed: int) -> None:
-    """The worlds one by one, each in a directory of its own; those that have one go on with it."""
-    from mipro.optimizers.optimize import sit
-    from mipro.optimizers.task import Options
-    from mipro.terminal import SIMULATED, Progressing, show_result
-    from mipro.worlds import load_world
-
-    place = Path(sitting.run_dir or ".")
-    worlds = [load_world(name.strip(), seed) for name in world.split(",")]
-    console.print(Text(SIMULATED, style="italic"))
-    unproven = []
-    for it in worlds:
-        console.rule(f"{it.name}: modules {', '.join(it.program.modules())}")
-        options = Options(trials=trials, seed=seed)
-        with Progressing(console, options, len(it.val)) as progress:
-            here = place / it.name
-            begun = sitting.resume and (here / JOURNAL).is_file()
-            run = partial(
-                sit,
-                replace(sitting, run_dir=here, resume=begun),
-                it.program,
-                it.train,
-                it.metric,
-                lm=it.lm,
-                val=it.val,
-                test=it.test,
-                method=method,
-                trials=trials,
-                seed=seed,
-                on_event=progress,
-            )
-            result = _kept(place, run)
-        show_result(console, result, simulated=True)
-        if not result.improvement.shown:
-            unproven.append(it.name)
-    if unproven:
-        console.print(Text(f"Not shown to be better (p < 0.05): {', '.join(unproven)}"))
-        raise typer.Exit(1)
+    if method not in METHODS:
+        raise ConfigError(f"--method {method}: there are {', '.join(METHODS)}")
+    asked: dict[str, Any] = {"world": world, "method": method, "trials": trials, "seed": seed}
+    run_demo(Sitting(place_for(run_dir, "demo-"), origin={"demo": asked}), **asked)
 
 
 @app.command()
 def optimize(config: ConfigFile, run_dir: RunDir = None) -> None:
     """Run the optimizer that CONFIG describes."""
-    loaded = load_config(config)
+    loaded = _loaded(config)
     origin = {"config": str(config.resolve())}
-    _optimize(Sitting(_place(run_dir or loaded.run_dir, ""), origin=origin), loaded)
+    run_config(Sitting(place_for(run_dir or loaded.run_dir), origin=origin), loaded)
 
 
 @app.command()
 def resume(
-    run: Annotated[Path, typer.Argument(help="The directory of a run that stopped early.")],
+    run: Annotated[
+        Path, typer.Argument(metavar="RUN", help="The directory of a run that stopped early.")
+    ],
     even_if_changed: Annotated[
         bool,
         typer.Option(
@@ -165,46 +102,14 @@ def resume(
 
     A run that has ended shows its result again, without a call.
     """
-    from mipro.optimizers.resume import found_origin
-
     origin = found_origin(run)
     sitting = Sitting(run, resume=True, even_if_changed=even_if_changed, origin=origin)
     if "demo" in origin:
         if (run / JOURNAL).is_file():  # one world of a demo: go on with all of it
             sitting = replace(sitting, run_dir=run.resolve().parent)
-        _demo(sitting, **origin["demo"])
+        run_demo(sitting, **origin["demo"])
     else:
-        _optimize(sitting, load_config(origin["config"]))
-
-
-def _optimize(sitting: Sitting, loaded: RunConfig) -> None:
-    from mipro.bootstrapping import Teacher
-    from mipro.optimizers.optimize import sit
-    from mipro.optimizers.task import Options
-    from mipro.terminal import Progressing, show_result
-
-    options = Options.of(loaded.settings)
-    with Progressing(console, options, len(loaded.val)) as progress:
-        run = partial(
-            sit,
-            sitting,
-            loaded.program,
-            loaded.train,
-            loaded.metric,
-            lm=loaded.lm,
-            val=loaded.val,
-            test=loaded.test or None,
-            method=loaded.method,
-            prompt_lm=loaded.prompt_lm,
-            teacher=Teacher(lm=loaded.teacher_lm),
-            adapter=loaded.adapter,
-            prices=loaded.prices,
-            budget=loaded.budget,
-            on_event=progress,
-            **loaded.settings,
-        )
-        result = _kept(Path(sitting.run_dir or "."), run)
-    show_result(console, result, simulated=loaded.lm.model == "simulated")
+        run_config(sitting, _loaded(origin["config"]))
 
 
 @app.command()
@@ -218,27 +123,9 @@ def estimate(
 
     Exits with 1 if CONFIG's budget is too small for one sensible step.
     """
-    from mipro.bootstrapping import Teacher
-    from mipro.optimizers.estimate import estimate as estimated
-    from mipro.terminal import show_forecast
-
-    loaded = load_config(config)
-    expected = estimated(
-        loaded.program,
-        loaded.train,
-        loaded.metric,
-        lm=loaded.lm,
-        val=loaded.val,
-        test=loaded.test or None,
-        method=loaded.method,
-        prompt_lm=loaded.prompt_lm,
-        teacher=Teacher(lm=loaded.teacher_lm),
-        adapter=loaded.adapter,
-        prices=loaded.prices,
-        probe=probe,
-        **loaded.settings,
-    )
-    show_forecast(console, expected.to_json())
+    loaded = _loaded(config)
+    expected = estimated(loaded.given(), probe)
+    show_forecast(console, expected.to_json(), loaded.budget)
     if loaded.budget is not None:
         expected.check(loaded.budget)
 
@@ -252,14 +139,9 @@ def evaluate(
     on: Annotated[str, typer.Option(help="train, val or test.")] = "test",
 ) -> None:
     """Score a program, as it is or with a tuned candidate, on one part of CONFIG's data."""
-    from mipro.evaluation import evaluate as score
-    from mipro.lm.meter import Ledger, Metered
-    from mipro.optimizers.task import Options
-    from mipro.terminal import SIMULATED, plain
-
-    loaded = load_config(config)
+    loaded = _loaded(config)
     ledger = Ledger(loaded.prices)
-    result = score(
+    result = scored(
         loaded.program,
         _part(loaded, on),
         loaded.metric,
@@ -283,6 +165,14 @@ def evaluate(
         console.print(Text(SIMULATED, style="italic"))
 
 
+def _loaded(config: str | Path) -> RunConfig:
+    """A config, loaded; what of a task is not as in the paper is said before anything is run."""
+    loaded = load_config(config)
+    for note in loaded.notes:
+        console.print(Text(plain(f"note: {note}")))
+    return loaded
+
+
 def _part(loaded: RunConfig, on: str) -> tuple[Example, ...]:
     if on not in ("train", "val", "test"):
         raise ConfigError(f"--on {on}: train, val or test is wanted")
@@ -303,9 +193,15 @@ def serve(
     ] = False,
 ) -> None:
     """Serve the embedded LM as an OpenAI-compatible endpoint on loopback."""
+    from mipro.lm.address import is_loopback
     from mipro.lm.serve import Server
     from mipro.lm.simulated import SimulatedLM
 
+    if not allow_remote and not is_loopback(host):
+        raise ConfigError(
+            f"--host {host} is not loopback: other machines could reach the server, which asks for "
+            f"no key; say so with --allow-remote, or use 127.0.0.1"
+        )
     server = Server(SimulatedLM(seed), host, port, latency, allow_remote=allow_remote)
     console.print(Text(f"model 'simulated' at {server.base_url} (Ctrl-C ends it)"))
     try:
@@ -325,8 +221,6 @@ def main() -> None:
     try:
         app()
     except MiproError as error:
-        from mipro.terminal import plain
-
         err.print(Text(plain(f"error: {error}"), style="red"), soft_wrap=True)
         sys.exit(1)
     except KeyboardInterrupt:

@@ -8,21 +8,18 @@ from __future__ import annotations
 
 import hashlib
 import json
-import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, NamedTuple
-from uuid import uuid4
+from typing import Any
 
 import numpy as np
 
 from mipro.data import Example
-from mipro.errors import MetricError, RunError
-from mipro.lm.base import LM, LMError, Usage
-from mipro.lm.budget import Amount, BudgetExceeded, Spending
+from mipro.errors import RunError
+from mipro.lm.base import LM, Usage
+from mipro.lm.budget import Amount
 from mipro.lm.meter import Ledger, Metered
 from mipro.lm.replies import Luggage, Once, Place, Replies
 from mipro.metrics import Metric
@@ -30,28 +27,11 @@ from mipro.preflight import check_task
 from mipro.programs.adapter import Adapter
 from mipro.programs.program import Program
 from mipro.programs.prompt import Candidate
-from mipro.programs.trace import Prediction, Trace
+from mipro.scoring import Item, Job, Outcome, Sent
 from mipro.stats import interval
-from mipro.workers import Packed, in_order
+from mipro.workers import in_order
 
-
-@dataclass(frozen=True)
-class Outcome:
-    """One example's result. `error` says why it failed; `prediction` is then None.
-
-    `ledger`, `luggage`, `spent` and `refused` are only set on the way home from another process.
-    """
-
-    index: int
-    score: float
-    prediction: Prediction | None
-    trace: Trace
-    seconds: float
-    error: str | None = None
-    ledger: Ledger | None = field(default=None, repr=False)
-    luggage: Luggage | None = field(default=None, repr=False)
-    spent: Amount | None = field(default=None, repr=False)
-    refused: tuple[BudgetExceeded, ...] = field(default=(), repr=False)
+__all__ = ["Evaluating", "Evaluation", "Outcome", "evaluate"]
 
 
 @dataclass(frozen=True)
@@ -177,11 +157,11 @@ class Evaluating:
             self._share = self._ledger.spending.share(self._away, together or self._away)
         luggage: Sequence[Luggage | None] = packed or [None] * len(examples)
         self.items = [
-            _Item(example, packed, self._share)
+            Item(example, packed, self._share)
             for example, packed in zip(examples, luggage, strict=True)
         ]
-        job = _Job(program, wrapped, lm, candidate, adapter, rollout)
-        self.job: Callable[[int, _Item], Outcome] = _Sent.of(job) if abroad else job
+        job = Job(program, wrapped, lm, candidate, adapter, rollout)
+        self.job: Callable[[int, Item], Outcome] = Sent.of(job) if abroad else job
 
     def arrived(self, outcomes: Sequence[Outcome]) -> None:
         """Keep and book what workers in other processes brought home; call it once for each."""
@@ -203,7 +183,7 @@ class Evaluating:
         for outcome, key in zip(outcomes, self._keys, strict=False):
             if outcome.luggage is not None:
                 self._replies.learnt(key, outcome.luggage)
-        evaluation = Evaluation(tuple(_at_home(outcome) for outcome in outcomes))
+        evaluation = Evaluation(tuple(outcome.at_home() for outcome in outcomes))
         if len(self._ledger.refusals) > self._refusals:
             # in another process, or caught by the program: no full score
             raise self._ledger.refusals[self._refusals]
@@ -220,99 +200,6 @@ class Evaluating:
         if self._ledger.spending is not None and self._away:
             self._ledger.spending.came_home(self._share, items=self._away)
             self._away = 0
-
-
-class _Item(NamedTuple):
-    """One example on its way, with what it takes along to another process."""
-
-    example: Example
-    luggage: Luggage | None
-    share: Amount
-
-
-@dataclass(frozen=True)
-class _Job:
-    """What a worker needs to score one example."""
-
-    program: Program
-    metric: Metric
-    lm: LM
-    candidate: Candidate | None
-    adapter: Adapter | None
-    rollout: int
-
-    def __call__(self, index: int, item: _Item) -> Outcome:
-        started = time.perf_counter()
-        example, packed, allowed = item
-        lm, abroad, replies = self.lm, None, None
-        share: AbstractContextManager[Spending | None] = nullcontext()
-        if isinstance(lm, Metered) and lm.ledger.detached:
-            # in another process: a ledger for this example alone, as the job may serve for many
-            abroad = Ledger(detached=True)
-            if lm.ledger.spending is not None:
-                share = lm.ledger.spending.allowance(allowed)
-            lm = replace(lm, ledger=abroad)
-            if isinstance(lm.lm, Once):
-                replies = Replies(packed or Luggage())
-                lm = replace(lm, lm=Once(lm.lm.lm, replies))
-        with share as own:
-            run = self.program.run(
-                example.inputs,
-                lm=lm,
-                candidate=self.candidate,
-                adapter=self.adapter,
-                rollout=self.rollout,
-            )
-        spent, refused = (own.spent, own.refused) if own is not None else (None, ())
-        # a refusal in another process comes home in the outcome, with what was spent before it
-        if isinstance(run.error, LMError) and run.error.systemic and not refused:
-            raise run.error
-        score, error = self.metric.worst, _reason(run.error)
-        if run.prediction is not None:
-            try:
-                score = self.metric(example, run.prediction, run.trace)
-            except MetricError as fault:  # the metric is at fault, not one reply
-                raise MetricError(f"{fault} (example {index})") from fault
-            except Exception as fault:
-                if isinstance(fault, LMError) and fault.systemic:
-                    raise  # a judge's endpoint: every other example would meet it too
-                error = f"metric {self.metric.name} raised {type(fault).__name__}: {fault}"
-        prediction = run.prediction if error is None else None
-        seconds = time.perf_counter() - started
-        luggage = None if replies is None else replies.luggage()
-        home = (abroad, luggage, spent, refused)
-        return Outcome(index, score, prediction, run.trace, seconds, error, *home)
-
-
-@dataclass(frozen=True)
-class _Sent:
-    """A job on its way to other processes: what is the whole run's apart from what is its own."""
-
-    shared: Packed[tuple[Program, Metric, Adapter | None]]
-    own: Packed[tuple[LM, Candidate | None, int]]
-    # Dask takes equal calls of a function for one: two evaluations of one candidate are two
-    nonce: str = field(default_factory=lambda: uuid4().hex)
-
-    @classmethod
-    def of(cls, job: _Job) -> _Sent:
-        shared = (job.program, job.metric, job.adapter)
-        return cls(Packed(shared), Packed((job.lm, job.candidate, job.rollout)))
-
-    def __call__(self, index: int, item: _Item) -> Outcome:
-        program, metric, adapter = self.shared.value()
-        lm, candidate, rollout = self.own.value()
-        return _Job(program, metric, lm, candidate, adapter, rollout)(index, item)
-
-
-def _reason(error: Exception | None) -> str | None:
-    return None if error is None else f"{type(error).__name__}: {error}"
-
-
-def _at_home(outcome: Outcome) -> Outcome:
-    """Without what it brought home: that is booked by now."""
-    if outcome.ledger is None:
-        return outcome
-    return replace(outcome, ledger=None, luggage=None, spent=None, refused=())
 
 
 def _key(example: Example) -> str:

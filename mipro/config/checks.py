@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 import tomllib
 from collections.abc import Iterable, Mapping
@@ -14,6 +15,8 @@ from mipro.errors import ConfigError
 LARGEST = 2**20  # bytes of a config
 # the standard library's reader takes a time that is quadratic in the parts of a key
 _LONG_KEY = re.compile(r"""(?<![\w"'-])(?:[\w"'-]++[ \t]*+\.[ \t]*+){50}""")
+
+_VARIABLE = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 
 
 def read_toml(path: Path) -> dict[str, Any]:
@@ -71,6 +74,29 @@ def known_keys(table: str, body: Mapping[str, Any], known: tuple[str, ...]) -> N
     for key in body:
         if key not in known:
             raise ConfigError(f"[{table}]: no key is called '{key}': there are {listed(known)}")
+
+
+def known_arguments(table: str, make: Any, given: Mapping[str, Any], of: str = "") -> None:
+    """Raise `ConfigError` for a key that `make` does not take, and for one that it lacks.
+
+    What has no signature, or takes any name, is let pass.
+    """
+    try:
+        parameters = inspect.signature(make).parameters
+    except (TypeError, ValueError):  # a class of C code, say
+        return
+    kinds = {p.kind for p in parameters.values()}
+    keys = [name for name in parameters if name != "api_key"]  # no file holds a key
+    if inspect.Parameter.VAR_KEYWORD not in kinds:
+        for key in given:
+            if key not in keys:
+                raise ConfigError(
+                    f"[{table}]: no key {of}is called '{key}': there are {listed(keys)}"
+                )
+    for key in keys:
+        required = parameters[key].default is inspect.Parameter.empty
+        if required and parameters[key].kind not in _VARIABLE and key not in given:
+            raise ConfigError(f"[{table}]: the key '{key}' {of}is missing")
 
 
 def short(value: Any) -> str:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from mipro.config.checks import below, listed, short, typed
+from mipro.config.checks import below, known_arguments, known_keys, listed, short, typed
 from mipro.errors import ConfigError, MiproError
 from mipro.importing import named
 from mipro.lm.base import LM
@@ -47,7 +46,8 @@ def _names_key(value: Any) -> bool:
 def _price(table: str, name: str, price: Any) -> Price:
     if not isinstance(price, dict) or set(price) != {"prompt", "completion"}:
         raise ConfigError(
-            f"[{table}] {name}: {{ prompt = …, completion = … }} in dollars per million tokens"
+            f"[{table}] {name} = {short(price)}: {{ prompt = …, completion = … }} is wanted, in "
+            f"dollars per million tokens"
         )
     for key, value in price.items():
         typed(table, f"{name}.{key}", value, int | float, "a number of dollars")
@@ -69,6 +69,13 @@ def load_budget(body: Any) -> Budget | None:
         return None
     if not isinstance(body, dict):
         raise ConfigError(f"[budget]: a table is wanted, with {listed(LIMITS)}, any of them")
+    known_keys("budget", body, LIMITS)
+    for key, value in body.items():
+        kind = int if key in ("calls", "tokens") else int | float
+        what = "a whole number above 0" if kind is int else "a number above 0"
+        typed("budget", key, value, kind, what)
+        if not 0 < value < 1e18:
+            raise ConfigError(f"[budget] {key} = {short(value)}: {what} is wanted")
     return Budget.of(body)
 
 
@@ -89,21 +96,15 @@ def _made(body: Mapping[str, Any], table: str, here: Path, settings: dict[str, A
         raise ConfigError(
             f"[{table}] kind = {short(kind)}: there are openai and simulated; or a `path`"
         )
+    known_arguments(table, make, settings)
     try:
         return _language_model(make(**settings), table, body)
+    except ConfigError as error:
+        raise ConfigError(f"[{table}] {error}") from error
     except MiproError:
         raise
-    except TypeError as error:
-        raise ConfigError(f"[{table}]: {error}; its settings are {_settings(make)}") from error
     except Exception as error:  # the user's own class may raise anything
         raise ConfigError(f"[{table}]: {type(error).__name__}: {error}") from error
-
-
-def _settings(make: Any) -> str:
-    try:
-        return listed(name for name in inspect.signature(make).parameters if name != "api_key")
-    except (TypeError, ValueError):  # a class of C code, say
-        return "not known"
 
 
 def _language_model(made: Any, table: str, body: Mapping[str, Any]) -> LM:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from mipro import metrics
-from mipro.config.checks import known_keys, listed, short, typed
+from mipro.config.checks import known_arguments, known_keys, listed, short, typed
 from mipro.data import Example, load_csv, load_jsonl, split
-from mipro.errors import ConfigError
+from mipro.errors import ConfigError, DataError
 from mipro.importing import named
 from mipro.metrics import Metric
 from mipro.programs.program import Program
@@ -23,13 +22,15 @@ PARTS: Mapping[str, tuple[str, ...]] = {
     "metric": ("name", "field", "gold", "tolerance", "path"),
 }
 METRICS = ("exact_match", "same_text", "f1", "numeric_match", "title_recall", "all_titles")
+_NO_PROGRAM = "no mipro.Program: name a subclass of it, or what makes one"
 TYPES: Mapping[str, type] = {"str": str, "int": int, "float": float}
 
 
 def load_parts(body: Mapping[str, Any], here: Path, seed: Any) -> dict[str, Any]:
-    """Program, metric, train, val and test, by name. Raises `ConfigError` or what loading raises.
+    """Program, metric, train, val, test and notes, by name.
 
-    `seed` is the run's, by which `optimize` splits a task's examples where it has no val.
+    Raises `ConfigError` or what loading raises. `seed` is the run's, by which `optimize` splits a
+    task's examples where it has no val.
     """
     if "task" in body:
         return _task(body["task"], here, seed)
@@ -41,7 +42,7 @@ def load_parts(body: Mapping[str, Any], here: Path, seed: Any) -> dict[str, Any]
 
 
 def _task(body: Mapping[str, Any], here: Path, seed: Any) -> dict[str, Any]:
-    from mipro.optimizers.optimize import train_and_val
+    from mipro.optimizers.given import train_and_val
     from mipro.tasks import TASKS, load_task
 
     known_keys("task", body, PARTS["task"])
@@ -62,6 +63,7 @@ def _task(body: Mapping[str, Any], here: Path, seed: Any) -> dict[str, Any]:
         "train": tuple(train),
         "val": tuple(val),
         "test": task.test,
+        "notes": task.notes,
     }
 
 
@@ -71,15 +73,16 @@ def _program(body: Mapping[str, Any], here: Path) -> Program:
     program = target
     if not isinstance(target, Program):
         if not callable(target):
-            raise ConfigError(f"[program] path = '{body['path']}' is no program")
+            raise ConfigError(f"[program] path = '{body['path']}' is {_NO_PROGRAM}")
         arguments = typed("program", "arguments", body.get("arguments", {}), dict, "a table")
         try:
             program = target(**arguments)
         except Exception as error:  # the user's own code may raise anything
             what = f"cannot be made: {type(error).__name__}: {error}"
-            raise ConfigError(f"[program] '{body['path']}' {what}") from error
+            raise ConfigError(f"[program] path = '{body['path']}' {what}") from error
     if not isinstance(program, Program):
-        raise ConfigError(f"[program] '{body['path']}' made a {type(program).__name__}")
+        made = f"makes a {type(program).__name__}, which is {_NO_PROGRAM}"
+        raise ConfigError(f"[program] path = '{body['path']}' {made}")
     return program
 
 
@@ -94,10 +97,7 @@ def _metric(body: Mapping[str, Any], here: Path) -> Metric:
         )
     arguments = {key: value for key, value in body.items() if key != "name"}
     function = getattr(metrics, name)
-    try:
-        inspect.signature(function).bind(**arguments)
-    except TypeError as error:
-        raise ConfigError(f"[metric] {name}: {error}") from error
+    known_arguments("metric", function, arguments, f"of name = '{name}' ")
     for key, value in arguments.items():
         kind, what = (int | float, "a number") if key == "tolerance" else (str, "a field's name")
         typed("metric", key, value, kind, what)
@@ -123,7 +123,10 @@ def _data(body: Mapping[str, Any], here: Path) -> dict[str, tuple[Example, ...]]
         if "train" not in sizes:
             raise ConfigError("[data] split: the part 'train' is missing, say train = 0.4")
         examples = _load(here / body["file"], body)
-        return split(examples, **sizes, seed=body.get("seed", 0))._asdict()
+        try:
+            return split(examples, **sizes, seed=body.get("seed", 0))._asdict()
+        except DataError as error:
+            raise DataError(f"[data] split: {error}") from error
     if "train" not in body or "val" not in body:
         raise ConfigError("[data]: give `file` (to be split), or `train` and `val` (and `test`)")
     return {

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from mipro.bootstrapping import Teacher
 from mipro.config.checks import below, listed, read_toml, short, typed
 from mipro.config.models import load_budget, load_lm, load_prices
 from mipro.config.parts import PARTS, load_parts
@@ -17,7 +18,8 @@ from mipro.lm.base import LM
 from mipro.lm.budget import LIMITS, Budget
 from mipro.lm.meter import Price
 from mipro.metrics import Metric
-from mipro.optimizers.methods import Method
+from mipro.optimizers.given import Given
+from mipro.optimizers.methods import METHODS, Method
 from mipro.optimizers.task import Options
 from mipro.programs.adapter import Adapter, ChatAdapter, JSONAdapter
 from mipro.programs.program import Program
@@ -39,7 +41,7 @@ ADAPTERS: Mapping[str, type[ChatAdapter] | type[JSONAdapter]] = {
 
 @dataclass(frozen=True)
 class RunConfig:
-    """All that a config file names, loaded."""
+    """All that a config file names, loaded; `notes` say what of a task is not as in the paper."""
 
     path: Path
     program: Program
@@ -56,6 +58,25 @@ class RunConfig:
     method: Method = "mipro"
     run_dir: Path | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+    def given(self) -> Given:
+        """The run's arguments, as `optimize` takes them."""
+        return Given(
+            program=self.program,
+            train=self.train,
+            metric=self.metric,
+            lm=self.lm,
+            val=self.val,
+            test=self.test or None,
+            method=self.method,
+            prompt_lm=self.prompt_lm,
+            teacher=Teacher(lm=self.teacher_lm),
+            adapter=self.adapter,
+            prices=self.prices,
+            budget=self.budget,
+            settings=self.settings,
+        )
 
 
 def load_config(path: str | Path) -> RunConfig:
@@ -91,7 +112,7 @@ def _check_settings(run: Mapping[str, Any], path: Path) -> None:
     try:
         Options.of({name: v for name, v in run.items() if name not in TABLES["optimize"]})
     except ConfigError as error:
-        raise ConfigError(f"{path}: [optimize]: {error}") from error
+        raise ConfigError(f"{path}: [optimize] {error}") from error
 
 
 def _check_tables(body: Mapping[str, Any], path: Path) -> None:
@@ -121,8 +142,13 @@ def _method(given: Any, here: Path) -> Method:
     """A method's name, or one's own strategy by its path."""
     name: str = typed("optimize", "method", given, str, "a name, or 'file.py:Strategy'")
     if ":" not in name:
+        if name not in METHODS:
+            raise ConfigError(
+                f"[optimize] method = {short(name)}: there are {listed(METHODS)}; or your own, as "
+                f"'file.py:Name'"
+            )
         return name
-    own: Method = named(name, here, "optimize")
+    own: Method = named(name, here, "optimize", "method")
     return own
 
 

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Executor
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
-from mipro.bootstrapping import Teacher
 from mipro.data import Example
 from mipro.lm.base import LM
-from mipro.lm.meter import Ledger, Metered, Price
+from mipro.lm.meter import Metered
 from mipro.metrics import Metric
 from mipro.optimizers.forecast import Forecast, forecast
-from mipro.optimizers.methods import Method, new_strategy
-from mipro.optimizers.optimize import check_part, train_and_val
+from mipro.optimizers.given import Given
+from mipro.optimizers.methods import new_strategy
 from mipro.optimizers.probing import dry_probe, paid_probe
-from mipro.optimizers.task import Options, Task
-from mipro.programs.adapter import Adapter
 from mipro.programs.program import Program
 
 
@@ -26,44 +23,28 @@ def estimate(
     metric: Metric | Callable[..., Any],
     *,
     lm: LM,
-    val: Sequence[Example] | None = None,
-    test: Sequence[Example] | None = None,
-    method: Method = "mipro",
-    prompt_lm: LM | None = None,
-    teacher: Teacher | None = None,
-    adapter: Adapter | None = None,
-    executor: Executor | None = None,
-    prices: Mapping[str, Price] | None = None,
     probe: int = 0,
-    **settings: Any,
+    **arguments: Any,
 ) -> Forecast:
     """Forecast `optimize` with these arguments: calls, tokens and cost of each phase, with a range.
 
-    Without `probe` no LM is called: the program's own code runs on made-up replies for a few
-    examples, and the replies' lengths are assumed. With it, so many validation examples are run.
+    The other `arguments` are those of `optimize`. Without `probe` no LM is called: the program's
+    own code runs on made-up replies for a few examples, and the replies' lengths are assumed. With
+    it, so many validation examples are run.
 
-    Raises `ConfigError`, `DataError` and `MetricError`, and with `probe` what `evaluate` raises.
+    Raises `ConfigError` (for a `budget` that is too small as well), `DataError` and `MetricError`,
+    and with `probe` what `evaluate` raises.
     """
-    options = Options.of(settings)
-    strategy = new_strategy(method)
-    train, val = train_and_val(train, val, options.seed)
-    wrapped, taught, ledger = Metric.of(metric), teacher or Teacher(), Ledger(prices)
-    for name, part in (("train", train), ("val", val), ("test", test)):
-        if part is not None:
-            check_part(name, program, part, wrapped)
-    task = Task(
-        program=program,
-        train=train,
-        val=val,
-        metric=wrapped,
-        lm=Metered(lm, ledger, "task"),
-        prompt_lm=lm if prompt_lm is None else prompt_lm,
-        teacher=Teacher(taught.program, taught.candidate, taught.lm or lm),
-        options=options,
-        emit=lambda event: None,
-        adapter=adapter,
-        executor=executor,
-        ledger=ledger,
-    )
+    given = Given.of(program=program, train=train, metric=metric, lm=lm, **arguments)
+    made = estimated(given, probe)
+    if given.budget is not None:
+        made.check(given.budget)
+    return made
+
+
+def estimated(given: Given, probe: int = 0) -> Forecast:
+    """`estimate`, of arguments in one piece."""
+    strategy, task = new_strategy(given.method), given.checked()
+    task = replace(task, lm=Metered(task.lm, task.ledger, "task"))
     probed = paid_probe(task, probe) if probe else dry_probe(task)
-    return forecast(strategy, task, len(test or ()), ledger.prices, probed)
+    return forecast(strategy, task, given.test or (), task.ledger.prices, probed)

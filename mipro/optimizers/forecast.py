@@ -7,17 +7,19 @@ Read off a rehearsal of the run (`rehearsal`) that knows, of the program, a few 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from mipro.bootstrapping import Bootstrap
+from mipro.data import Example
 from mipro.errors import ConfigError
 from mipro.lm.budget import LIMITS, Amount, Budget
 from mipro.lm.meter import Entry
 from mipro.lm.price import Price
+from mipro.optimizers.books import Rehearsal
 from mipro.optimizers.probing import Probe
-from mipro.optimizers.rehearsal import Rehearsal, rehearsed
+from mipro.optimizers.rehearsal import rehearsed
 from mipro.optimizers.task import (
     BOOTSTRAP,
     FULL,
@@ -116,8 +118,8 @@ class Forecast:
             if name != "seconds" and most < getattr(self.smallest, name)
         }
         if short:
-            enough = ", ".join(f"{name}={_rounded_up(name, v)}" for name, v in short.items())
-            given = ", ".join(f"{name}={budget.limits[name]:g}" for name in short)
+            enough = ", ".join(f"{name} = {_rounded_up(name, v)}" for name, v in short.items())
+            given = ", ".join(f"{name} = {budget.limits[name]:g}" for name in short)
             raise ConfigError(
                 f"the budget {given} is too small for one sensible step (the original program "
                 f"and one candidate evaluated in full, with what has to come before, and the "
@@ -129,7 +131,7 @@ class Forecast:
 def forecast(
     strategy: Strategy,
     task: Task,
-    test: int,
+    test: Sequence[Example],
     prices: Mapping[str, Price],
     probe: Probe,
     made: Bootstrap | None = None,
@@ -178,7 +180,7 @@ def _models(phase: str, task: Task, probe: Probe) -> set[str]:
     if phase in (SUMMARIES, PROPOSALS):
         return {task.prompt_lm.model}
     of_teacher = phase == BOOTSTRAP
-    lm = task.teacher.lm or task.lm if of_teacher else task.lm
+    lm = task.teacher.lm_or(task.lm) if of_teacher else task.lm
     runs = probe.teacher if of_teacher else probe.runs
     return {call.own or lm.model for run in runs for call in run} or {lm.model}
 

@@ -69,7 +69,7 @@ class Leading:
         self.options, self.val, self.scores = options, val, scores
         self.known: set[Key] = set()  # in full
         self.out: list[tuple[Key, Kind]] = []  # asked for and not told, in order
-        self.asked = 0  # minibatch trials so far, those left out among them
+        self.asked = 0  # minibatch trials so far
         self.considered = 0  # full evaluations that were due so far
         self.ended = False  # nothing more is to come, though trials may be left
 
@@ -96,8 +96,13 @@ class Leading:
 
     def not_known(self) -> Key | None:
         """The best among those that are neither known in full nor about to be."""
-        known = self.known | {key for key, kind in self.out if kind == "full"}
-        return next((b.key for b in self.scores.believed() if b.key not in known), None)
+        settled = self.settled()
+        return next((b.key for b in self.scores.believed() if b.key not in settled), None)
+
+    def settled(self) -> set[Key]:
+        """Programs known in full, or about to be: of them further examples would say nothing."""
+        whole = self.options.minibatch >= self.val
+        return self.known | {key for key, kind in self.out if whole or kind == "full"}
 
     def seen(self, key: Key) -> bool:
         """Whether a program was told, or is out."""

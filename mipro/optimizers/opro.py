@@ -13,9 +13,14 @@ choices that CA-OPRO gives a module at one visit, the one held among them; N = 1
 propose.
 
 Ours against the paper: what leads, in a history, at a visit's end or before a full evaluation, does
-so by its shrunken mean, and the scores in a history are these. A proposal that failed or repeats a
-program gets no minibatch: the trial looks again at the leader, on fresh examples, or is left out
-where that is known in full; `PATIENCE` such trials in a row end the search.
+so by its shrunken mean, and the scores in a history are these.
+
+A trial is of what was proposed, as in Algorithm 1, new or not: a repeated program gets fresh
+examples, and is then known better, in the histories too. Only where it is known in full, when its
+examples would say nothing more, or where no proposal could be read, the trial is of the best of
+those that are not. Where there is none of these either (the minibatch is the whole validation set,
+say) nothing is evaluated and the next is proposed: a repeat costs a call or two, and no trial. So
+many in a row as a minibatch has examples have cost about what a trial does, and end the search.
 """
 
 from __future__ import annotations
@@ -29,7 +34,7 @@ from mipro.optimizers.preparing import bootstrapped
 from mipro.optimizers.task import Extracted, Kind, Step, Task, Trial
 from mipro.tpe.space import Key
 
-PATIENCE = 5
+PATIENCE = 5  # rounds of proposals in a row with nothing to evaluate that are always borne
 
 
 @final
@@ -48,8 +53,10 @@ class Opro:
         self.leading = Leading(options, len(task.val), self.memory.programs)
         self.leading.ended = not proposes
         self.trials: list[Trial] = []
-        self.idle = 0  # trials in a row without a new program
-        self.again = self.left_out = 0  # such trials: looks at the leader, and none at all
+        self.patience = max(PATIENCE, min(options.minibatch, len(task.val)))
+        self.idle = 0  # rounds of proposals in a row that gave nothing to evaluate
+        self.rounds = 0
+        self.again = self.instead = self.left_out = 0  # those of them without a new program
 
     def propose(self) -> Step | None:
         """The next trial, in full where that is due; None: not yet, or at the end."""
@@ -83,21 +90,22 @@ class Opro:
         return self.memory.slots.extracted(max(full, key=lambda trial: trial.score))
 
     def _next(self) -> Key | None:
-        """Step 2; None: the trial is left out."""
+        """Step 2: a program that more examples say something of; None: there is none yet."""
         leading = self.leading
+        self.rounds += 1
         key = self.way.next(self.memory)
-        leading.asked += 1
-        if key is not None and not leading.seen(key):
-            self.idle = 0
-            return key
-        self.idle += 1
-        leading.ended = self.idle >= PATIENCE
-        leader = self.memory.programs.believed()[0].key
-        if leader in leading.known or any(leader == key for key, _ in leading.out):
+        if key is not None and key not in leading.settled():
+            self.again += leading.seen(key)
+        elif (key := leading.not_known()) is not None:
+            self.instead += 1
+        else:
             self.left_out += 1
+            self.idle += 1
+            leading.ended = self.idle >= self.patience
             return None
-        self.again += 1
-        return leader
+        self.idle = 0
+        leading.asked += 1
+        return key
 
     def _step(self, key: Key, kind: Kind) -> Step:
         self.leading.out.append((key, kind))
@@ -105,11 +113,17 @@ class Opro:
         return Step(config, self.memory.slots.candidate(config), kind)
 
     def _say_idle(self) -> None:
-        if idle := self.again + self.left_out:
+        """Say what became of the proposals that were not new."""
+        if idle := self.again + self.instead + self.left_out:
             text = (
-                f"{idle} of {self.leading.asked} trials had no new program to try, its proposal "
-                f"failed or repeated: {self.again} looked again at the leader, {self.left_out} "
-                f"were left out"
+                f"{idle} of {self.rounds} rounds of proposals brought no new program, they failed "
+                f"or repeated: {self.again} were evaluated again, on fresh examples; for "
+                f"{self.instead} the best program not known in full was; {self.left_out} left "
+                f"nothing to evaluate"
             )
-            ended = f"; {PATIENCE} in a row ended the search" if self.idle >= PATIENCE else ""
-            self.task.emit({"event": "note", "text": text + ended})
+            if self.idle >= self.patience:
+                text += (
+                    f"; {self.idle} of these in a row ended the search, after "
+                    f"{self.leading.asked} of {self.task.options.trials} trials"
+                )
+            self.task.emit({"event": "note", "text": text})

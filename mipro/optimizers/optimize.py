@@ -5,29 +5,27 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from mipro.bootstrapping import Bootstrap, Teacher
 from mipro.data import Example
-from mipro.data import split as split_data
-from mipro.errors import ConfigError, DataError, MetricError
 from mipro.journal import Listener
 from mipro.lm.base import LM
-from mipro.lm.budget import Budget, Spending, budgeted
+from mipro.lm.budget import Amount, Budget, Spending, budgeted
 from mipro.lm.meter import Ledger, Metered, Price
 from mipro.lm.replies import Once, Replies
 from mipro.metrics import Metric
 from mipro.optimizers.forecast import Forecast, forecast
+from mipro.optimizers.given import Given
 from mipro.optimizers.loop import run_loop
 from mipro.optimizers.methods import Method, name_of, new_strategy
-from mipro.optimizers.probing import dry_probe, paid_probe
+from mipro.optimizers.probing import Probe, dry_probe, paid_probe
 from mipro.optimizers.recorder import Recorder, Sitting
 from mipro.optimizers.result import Result
-from mipro.optimizers.task import Extracted, Options, Strategy, Task, Trial
-from mipro.optimizers.testing import check_looks, tested
-from mipro.preflight import check_task
+from mipro.optimizers.task import Extracted, Strategy, Task, Trial
+from mipro.optimizers.testing import tested
 from mipro.programs.adapter import Adapter
 from mipro.programs.program import Program
 from mipro.tpe import Importance, Observation, importance
@@ -69,11 +67,10 @@ def optimize(
     Raises `ConfigError`, `DataError` and `MetricError` before the first call; later `LMError` of a
     systemic kind, and `RunError` when the run cannot go on, the journal already on disk.
     """
-    return sit(
-        Sitting(run_dir),
-        program,
-        train,
-        metric,
+    given = Given(
+        program=program,
+        train=train,
+        metric=metric,
         lm=lm,
         val=val,
         test=test,
@@ -85,123 +82,61 @@ def optimize(
         prices=prices,
         budget=budget,
         on_event=on_event,
-        **settings,
+        settings=settings,
     )
+    return sit(Sitting(run_dir), given)
 
 
-def sit(
-    sitting: Sitting,
-    program: Program,
-    train: Sequence[Example],
-    metric: Metric | Callable[..., Any],
-    *,
-    lm: LM,
-    val: Sequence[Example] | None = None,
-    test: Sequence[Example] | None = None,
-    method: Method = "mipro",
-    prompt_lm: LM | None = None,
-    teacher: Teacher | None = None,
-    adapter: Adapter | None = None,
-    executor: Executor | None = None,
-    prices: Mapping[str, Price] | None = None,
-    budget: Budget | None = None,
-    on_event: Listener | None = None,
-    **settings: Any,
-) -> Result:
+def sit(sitting: Sitting, given: Given) -> Result:
     """One sitting of a run, its first or a later one: what `optimize` and `resume` share."""
-    options = Options.of(settings)
-    for name, given in (("lm", lm), ("prompt_lm", prompt_lm)):
-        if given is not None and not isinstance(given, LM):
-            what = "mipro.OpenAILM(…), say, or a callable with `model` and `identity`"
-            raise ConfigError(f"{name}={given!r} is no language model: {what}")
-    strategy = new_strategy(method)
-    train, val = train_and_val(train, val, options.seed)
-    wrapped = Metric.of(metric)
-    for name, part in (("train", train), ("val", val), ("test", test)):
-        if part is not None:
-            check_part(name, program, part, wrapped)
-    check_looks(options, test)
-    spending = None if budget is None else Spending(budget, prices)
-    ledger = Ledger(prices, spending=spending)
-    recorder = Recorder(ledger, on_event)
+    strategy = new_strategy(given.method)
+    task = given.checked()
+    spending = None if given.budget is None else Spending(given.budget, given.prices)
+    ledger = Ledger(given.prices, spending=spending)
+    recorder = Recorder(ledger, given.on_event)
     replies = Replies()
 
-    def asked(asked_lm: LM | None, role: str) -> Metered:
+    def asked(lm: LM, role: str) -> Metered:
         """One ledger, one store of replies and one budget for all; a stored reply is free."""
-        base = lm if asked_lm is None else asked_lm
-        under = base if spending is None else budgeted(base, spending)
+        under = lm if spending is None else budgeted(lm, spending)
         return Metered(Once(under, replies), ledger, role)
 
-    taught = teacher or Teacher()
-    task = Task(
-        program=program,
-        train=train,
-        val=val,
-        metric=wrapped,
-        lm=asked(lm, "task"),
-        prompt_lm=asked(prompt_lm, "prompt"),
-        teacher=Teacher(taught.program, taught.candidate, asked(taught.lm, "teacher")),
-        options=options,
+    task = replace(
+        task,
+        lm=asked(task.lm, "task"),
+        prompt_lm=asked(task.prompt_lm, "prompt"),
+        teacher=replace(task.teacher, lm=asked(task.teacher.lm_or(task.lm), "teacher")),
         emit=recorder,
-        adapter=adapter,
-        executor=executor,
         ledger=ledger,
     )
-    if budget is not None:
-        if not options.forecasts:
-            raise ConfigError(
-                "a budget keeps back what the last steps are forecast to take: leave "
-                "forecasts=False out"
-            )
-        lms = {"task": task.lm, "prompt": task.prompt_lm, "teacher": task.teacher.lm or task.lm}
-        models = {role: asked.model for role, asked in lms.items()}
-        for run in (program, taught.program or program):
-            models |= {f"module {name}": own.model for name, own in run.own_lms().items()}
-        budget.check_prices(models, ledger.prices)
-        dry = forecast(new_strategy(method), task, len(test or ()), ledger.prices, dry_probe(task))
-        dry.check(budget)
+    if given.budget is not None:
+        _forecast(given, task, dry_probe(task)).check(given.budget)
+    if not sitting.resume:  # a later sitting may have all its replies
+        given.check_keys()
     with recorder.into(sitting, replies):
         if spending is not None:
             spending.had(replies.paid)
-        recorder.start(method, task, test)
-        return _finished(method, strategy, task, test, ledger, recorder)
+        recorder.start(given.method, task, given.test)
+        return _run(strategy, given, task, recorder)
 
 
-def _finished(
-    method: Method,
-    strategy: Strategy,
-    task: Task,
-    test: Sequence[Example] | None,
-    ledger: Ledger,
-    recorder: Recorder,
-) -> Result:
+def _run(strategy: Strategy, given: Given, task: Task, recorder: Recorder) -> Result:
     """Say what is expected, run the loop, and put what it found to the test."""
-    forecasts: list[Forecast] = []
-    probe = paid_probe(task) if task.options.forecasts else None
-
-    def expect(made: Bootstrap | None = None) -> None:
-        """At the start, and again once the demonstrations are there."""
-        if probe is None:
-            return
-        new = new_strategy(method)
-        forecasts.append(forecast(new, task, len(test or ()), ledger.prices, probe, made))
-        after = "start" if made is None else "bootstrap"
-        task.emit({"event": "forecast", "after": after, **forecasts[-1].to_json()})
-
-    expect()
-    kept = {"full": forecasts[0].full, "test": forecasts[0].test} if forecasts else {}
-    extracted, trials = run_loop(strategy, replace(task, kept=kept, prepared=expect))
+    expecting = _Expecting(given, task, paid_probe(task) if task.options.forecasts else None)
+    expecting()
+    running = replace(task, kept=expecting.kept(), prepared=expecting)
+    extracted, trials = run_loop(strategy, running)
     recorder.found(extracted.candidate, task.program.signatures())
-    held_out = tested(task, extracted.candidate, test, (trials[0], extracted.trial))
+    held_out = tested(task, extracted.candidate, given.test, (trials[0], extracted.trial))
     result = Result(
-        method=name_of(method),
+        method=name_of(given.method),
         candidate=extracted.candidate,
         original=task.program.prompts(),
         score=extracted.trial.score,
         baseline=trials[0].score,
         trials=tuple(trials),
         chosen=extracted.trial,
-        usage=ledger.to_json(),
+        usage=task.ledger.to_json(),
         importances=_importances(extracted, trials),
         seconds=time.perf_counter() - recorder.started,
         test=held_out.comparison,
@@ -210,9 +145,10 @@ def _finished(
         notes=tuple(recorder.notes),
         signatures=task.program.signatures(),
         run_dir=recorder.directory,
-        phases={name: entry.to_json() for name, entry in ledger.phases.items()},
-        forecast=forecasts[0] if forecasts else None,
-        reforecast=forecasts[1] if len(forecasts) > 1 else None,
+        phases={name: entry.to_json() for name, entry in task.ledger.phases.items()},
+        models={name: entry.to_json() for name, entry in task.ledger.models.items()},
+        forecast=expecting.made[0] if expecting.made else None,
+        reforecast=expecting.made[1] if len(expecting.made) > 1 else None,
         stopped=recorder.stopped,
         settings_importances=extracted.settings and importance(*extracted.settings),
     )
@@ -220,24 +156,35 @@ def _finished(
     return result
 
 
-def train_and_val(
-    train: Sequence[Example], val: Sequence[Example] | None, seed: int
-) -> tuple[Sequence[Example], Sequence[Example]]:
-    """Training and validation examples, never the same ones."""
-    if val is not None:
-        return train, val
-    if len(train) < 4:
-        raise DataError(f"{len(train)} examples cannot be split: give `val`, or more of them")
-    parts = split_data(train, train=len(train) // 2, val=len(train) - len(train) // 2, seed=seed)
-    return parts.train, parts.val
+@dataclass(frozen=True)
+class _Expecting:
+    """Says what is expected of the run: at its start, and again once the demonstrations are there.
+
+    Without a probe nothing is.
+    """
+
+    given: Given
+    task: Task
+    probe: Probe | None
+    made: list[Forecast] = field(default_factory=list)
+
+    def __call__(self, demos: Bootstrap | None = None) -> None:
+        """Make the forecast and emit it."""
+        if self.probe is None:
+            return
+        self.made.append(_forecast(self.given, self.task, self.probe, demos))
+        after = "start" if demos is None else "bootstrap"
+        self.task.emit({"event": "forecast", "after": after, **self.made[-1].to_json()})
+
+    def kept(self) -> Mapping[str, Amount]:
+        """What of a budget is held back for the last steps."""
+        return {"full": self.made[0].full, "test": self.made[0].test} if self.made else {}
 
 
-def check_part(name: str, program: Program, part: Sequence[Example], metric: Metric) -> None:
-    """`check_task`, its errors naming the part of the data."""
-    try:
-        check_task(program, part, metric)
-    except (DataError, MetricError) as error:
-        raise type(error)(f"{name}: {error}") from error
+def _forecast(given: Given, task: Task, probe: Probe, demos: Bootstrap | None = None) -> Forecast:
+    """The forecast of a new strategy of the method."""
+    test, prices = given.test or (), task.ledger.prices
+    return forecast(new_strategy(given.method), task, test, prices, probe, demos)
 
 
 def _importances(extracted: Extracted, trials: Sequence[Trial]) -> Importance:

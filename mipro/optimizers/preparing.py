@@ -43,7 +43,7 @@ def _made(task: Task, options: Options) -> Bootstrap:
         task.program,
         task.train,
         task.metric,
-        lm=task.teacher.lm or task.lm,
+        lm=task.teacher.lm_or(task.lm),
         teacher=task.teacher,
         sets=options.demo_sets,
         max_bootstrapped=options.max_bootstrapped,

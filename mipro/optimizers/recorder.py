@@ -10,31 +10,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from mipro import strict
 from mipro.data import Example
 from mipro.errors import ConfigError
-from mipro.journal import (
-    SCHEMA,
-    Event,
-    Journal,
-    Listener,
-    check_schema,
-    differences,
-    read_journal,
-    without_times,
-)
+from mipro.journal import SCHEMA, Event, Journal, Listener, differences
 from mipro.lines import WriteError, written
 from mipro.lm.meter import Ledger
 from mipro.lm.replies import Replies
 from mipro.optimizers.fingerprint import described
 from mipro.optimizers.methods import Method
 from mipro.optimizers.result import Result
+from mipro.optimizers.run_dir import CONFIG, check_free, recorded
 from mipro.optimizers.task import Task
 from mipro.programs import prompt as prompts
 from mipro.programs.prompt import Candidate
 from mipro.programs.signature import Signature
-
-CONFIG = "config.json"
 
 
 @dataclass(frozen=True)
@@ -88,7 +77,9 @@ class Recorder:
             try:
                 self.directory.mkdir(parents=True, exist_ok=True)
             except OSError as error:
-                raise ConfigError(f"{self.directory}: cannot be made: {error.strerror}") from error
+                what = f"no directory can be made there: {error.strerror}"
+                raise ConfigError(f"{self.directory}: {what}") from error
+            check_free(self.directory)
             journal = Journal(self.directory / "journal.jsonl", resume=sitting.resume)
             try:
                 replies.keep(self.directory / "replies.jsonl", resume=sitting.resume)
@@ -140,8 +131,9 @@ class Recorder:
         if changes and not self.sitting.even_if_changed:
             raise ConfigError(
                 f"{self.directory} was begun with something else: {'; '.join(changes)}. Put it "
-                f"back; or say even_if_changed (--even-if-changed), to keep the journal so far "
-                f"beside a new one and run again from the start, the same requests not asked twice"
+                f"back; or say --even-if-changed (even_if_changed=True in Python), to keep the "
+                f"journal so far beside a new one and run again from the start, the same requests "
+                f"not asked twice"
             )
         if self.sitting.even_if_changed:
             self.journal.set_aside()
@@ -172,38 +164,6 @@ class Recorder:
                 "seconds": round(result.seconds, 3),
             }
         )
-
-
-def recorded(directory: Path) -> dict[str, Any] | None:
-    """What the run in `directory` was begun with; None if it did not come to say so.
-
-    Raises `ConfigError` for a directory without a run, or a journal that cannot be read.
-    """
-    journal = directory / "journal.jsonl"
-    if not journal.is_file():
-        raise ConfigError(f"{directory} holds no run: there is no {journal}")
-    events = read_journal(journal)
-    check_schema(journal, events)
-    if events:
-        start = without_times(events[0])
-        return {key: value for key, value in start.items() if key not in ("event", "schema")}
-    config = read_config(directory)
-    config.pop("origin", None)
-    return config or None
-
-
-def read_config(directory: Path) -> dict[str, Any]:
-    """A run directory's `config.json`; empty if there is none."""
-    path = directory / CONFIG
-    try:
-        body = strict.loads(path.read_text(encoding="utf-8"), finite=False)
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"{path}: cannot be read: {error}") from error
-    if not isinstance(body, dict):
-        raise ConfigError(f"{path}: a JSON object is wanted")
-    return body
 
 
 def warn_of_overlap(parts: Mapping[str, Sequence[Example] | None], emit: Listener) -> None:

@@ -70,9 +70,10 @@ class Result:
 
     `score` is the candidate's mean on the whole validation set, which it was selected on and which
     flatters it; `test` is the comparison on examples it was not selected on, None without a test
-    set. `usage` is role → calls, tokens and cost, `phases` the same by phase of the run; `forecast`
-    is what was expected of it at its start, `reforecast` once its demonstrations were there (None
-    for a method without); `importances` is how much each slot, each pair of slots and each choice
+    set. `usage` is role → calls, tokens and cost, `phases` the same by phase of the run, `models`
+    by model (several where modules, proposer or teacher have LMs of their own); `forecast` is what
+    was expected of it at its start, `reforecast` once its demonstrations were there (None for a
+    method without); `importances` is how much each slot, each pair of slots and each choice
     mattered, with 95% intervals (`tpe.Importance`), and `settings_importances` the same of the
     proposer's settings, None for a method that does not learn them; `stopped` names the limit of
     the budget ("calls", "tokens", "usd", "seconds") that ended the run before its time, None where
@@ -96,6 +97,7 @@ class Result:
     signatures: Mapping[str, Signature] = field(default_factory=dict, repr=False)
     run_dir: Path | None = None
     phases: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    models: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     forecast: Forecast | None = None
     reforecast: Forecast | None = None
     stopped: str | None = None
@@ -136,6 +138,7 @@ class Result:
             "trials": len(self.trials),
             "usage": {role: dict(entry) for role, entry in self.usage.items()},
             "phases": {phase: dict(entry) for phase, entry in self.phases.items()},
+            "models": {model: dict(entry) for model, entry in self.models.items()},
             "forecast": self.forecast.to_json() if self.forecast else None,
             "reforecast": self.reforecast.to_json() if self.reforecast else None,
             "stopped_by_budget": self.stopped,

@@ -14,9 +14,11 @@ from mipro.data import Example
 from mipro.errors import ConfigError
 from mipro.lm.base import LM
 from mipro.metrics import Metric
+from mipro.optimizers.given import Given
 from mipro.optimizers.optimize import sit
-from mipro.optimizers.recorder import Sitting, read_config, recorded
+from mipro.optimizers.recorder import Sitting
 from mipro.optimizers.result import Result
+from mipro.optimizers.run_dir import read_config, recorded
 from mipro.optimizers.task import Options
 from mipro.programs.program import Program
 
@@ -50,7 +52,8 @@ def resume(
     else:
         known = _settings(then, Path(run_dir))
     sitting = Sitting(run_dir, resume=True, even_if_changed=even_if_changed)
-    return sit(sitting, program, train, metric, lm=lm, **{**known, **arguments})
+    own = {"program": program, "train": train, "metric": metric, "lm": lm}
+    return sit(sitting, Given.of(**{**known, **arguments, **own}))
 
 
 def _settings(then: Mapping[str, Any], run: Path) -> dict[str, Any]:
@@ -70,6 +73,9 @@ def found_origin(run: Path) -> Mapping[str, Any]:
 
     Raises `ConfigError` where there is none, or it was not begun by the command.
     """
+    if not run.is_dir():
+        what = "is a file: its directory is wanted" if run.exists() else "is not there"
+        raise ConfigError(f"{run} {what}; `mipro resume` takes the directory of a run")
     for directory in (run, *sorted(path for path in run.glob("*/") if path.is_dir())):
         config = read_config(directory)
         if config:

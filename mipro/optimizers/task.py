@@ -69,21 +69,21 @@ class Options:
         for f in fields(self):
             value = getattr(self, f.name)
             if f.name == "level" and not (isinstance(value, float) and 0 < value < 1):
-                raise ConfigError(f"level={value!r}: a share between 0 and 1 is wanted")
+                raise ConfigError(f"level = {value!r}: a share between 0 and 1 is wanted")
             if f.name == "level":
                 continue
             if f.name == "threshold":
                 if isinstance(value, bool) or not isinstance(value, (int, float)) or value != value:
-                    raise ConfigError(f"threshold={value!r}: a number is wanted")
+                    raise ConfigError(f"threshold = {value!r}: a number is wanted")
                 continue
             if f.name == "forecasts":
                 if not isinstance(value, bool):
-                    raise ConfigError(f"{f.name}={value!r}: True or False is wanted")
+                    raise ConfigError(f"{f.name} = {value!r}: true or false is wanted")
                 continue
             if isinstance(value, bool) or not isinstance(value, int):
-                raise ConfigError(f"{f.name}={value!r}: a whole number is wanted")
+                raise ConfigError(f"{f.name} = {value!r}: a whole number is wanted")
             if value < least.get(f.name, 1):
-                raise ConfigError(f"{f.name}={value}: at least {least.get(f.name, 1)} is wanted")
+                raise ConfigError(f"{f.name} = {value}: at least {least.get(f.name, 1)} is wanted")
 
     @classmethod
     def of(cls, settings: Mapping[str, Any]) -> Options:

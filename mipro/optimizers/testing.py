@@ -43,7 +43,7 @@ def check_looks(options: Options, test: Sequence[Example] | None) -> None:
     """Raise `ConfigError` for more looks than there are test examples."""
     if options.looks > 1 and options.looks > len(test or ()):
         raise ConfigError(
-            f"looks={options.looks}: the test set has {len(test or ())} examples, and each look "
+            f"looks = {options.looks}: the test set has {len(test or ())} examples, and each look "
             f"wants one at least"
         )
 

@@ -16,11 +16,14 @@ best that ever came of it.
 
 How often *new* may be drawn. To an upper bound what is unknown is good, and under *new* nearly all
 always is: left to itself the sampler proposes in nine trials of ten, whatever came of it
-(experiments/tree.md). So in each trial a module's branch is open with the probability that is an
-upper bound of the share of its proposals that paid, those that took the lead in their first trial;
-where it is open, TPE chooses among all. Where every configuration of those there are is used up,
-it is open. Several modules may be new in one trial. A proposal costs one call, its trial as many as
-any other.
+(experiments/tree.md). So in each trial a module's branch is open with the probability that N - 1
+more proposals, as many as `mipro` makes, hold an instruction better than the best there is, and
+that a trial of it shows that and not luck (`paying`). It is high while little is known, falls where
+proposals are all alike or the best is hard to beat. It is never below 1/(1 + K), K the proposals
+made: of those and one more the last is the best as often as any, however they are distributed, and
+few tell little of settings not tried yet. Where it is open, TPE chooses among all. Where every
+configuration of those there are is used up, it is open. Several modules may be new in one trial. A
+proposal costs one call, its trial as many as any other.
 
 A proposal that failed leaves the original, one that is there already is that index; its settings
 are credited all the same. After `DRY` proposals in a row without a new text the module's branch is
@@ -38,6 +41,7 @@ from typing import Any, final
 
 from mipro.optimizers.branches import NEW, Branches, New
 from mipro.optimizers.leading import Believed, Leading
+from mipro.optimizers.paying import Paying
 from mipro.optimizers.preparing import bootstrapped
 from mipro.optimizers.proposing import Proposing, credited
 from mipro.optimizers.slots import INSTRUCTION, Slots, slot
@@ -47,6 +51,7 @@ from mipro.proposers.tips import TIPS, checked_tips
 from mipro.seeds import sequence, stream
 from mipro.tpe import TPE, Observation, Settings
 from mipro.tpe.space import Key
+from mipro.tpe.split import Pool
 
 DRY = 5  # proposals in a row without a new text
 
@@ -92,8 +97,6 @@ class MiproTree:
         settings = self.proposing.settings_space(history=self.history)
         self.tree = Branches(slots, settings, tuple(before.instructions))
         self.names = slots.space.names
-        self.scored = dict.fromkeys(sets, 0)  # instructions that have had a trial
-        self.paid = dict.fromkeys(sets, 0)  # of them those that took the lead in their first
         self.luck = stream(self.options.seed, "sampler/new")
         self.dry = dict.fromkeys(sets, 0)  # proposals since the last new text
         # module → index → settings, of those of step 2 that no trial has had yet
@@ -133,11 +136,6 @@ class MiproTree:
         self.trials.append(trial)
         self.told.append(Told(config, trial.score, trial.n, new))
         self._tell(self.sampler, self.told[-1])
-        if new:
-            leads = self._key(self.sampler.best().config) == self._key(config)
-            for module in new:
-                self.scored[module] += 1
-                self.paid[module] += leads
         self.leading.tell(self._key(config), trial)
 
     def conclude(self) -> Step | None:
@@ -159,20 +157,27 @@ class MiproTree:
 
     def _closed(self) -> list[tuple[str, str]]:
         """The branches that are closed in this trial."""
-        closed = [m for m in self.tree.open if self.luck.random() >= self._opening(m)]
-        if not self.rationed or self._used_up():
+        if not self.rationed:
             return []
-        return [(slot(module, INSTRUCTION), NEW) for module in closed]
+        chances = self._chances()
+        closed = [module for module in self.tree.open if self.luck.random() >= chances[module]]
+        return [] if self._used_up() else [(slot(module, INSTRUCTION), NEW) for module in closed]
 
-    def _opening(self, module: str) -> float:
-        """With which probability *new* may be asked of a module: the higher, the more it paid.
-
-        The upper bound of the share that paid, mean + 2 sd under Jeffreys' prior Beta(½, ½): over 1
-        at first, and never 0.
-        """
-        count = 1 + self.scored[module]
-        share = (0.5 + self.paid[module]) / count
-        return float(share + 2 * (share * (1 - share) / (count + 1)) ** 0.5)
+    def _chances(self) -> dict[str, float]:
+        """With which probability *new* may be asked of each module."""
+        if not self.told:
+            return dict.fromkeys(self.tree.open, 1.0)
+        keys = [self._key(told.config) for told in self.told]
+        pool = Pool.of(keys, [told.score for told in self.told], [told.n for told in self.told])
+        sizes = [len(self.tree.slots.space.choices(name)) for name in self.names]
+        paying = Paying(pool, sizes, min(self.options.minibatch, len(self.task.val)))
+        further = max(self.options.instructions - 1, 1)
+        chances = {}
+        for module in self.tree.open:
+            at = self.names.index(slot(module, INSTRUCTION))
+            # sizes[at] = 1 + K, K the proposals made
+            chances[module] = max(paying.chance(at, further), 1 / sizes[at])
+        return chances
 
     def _proposed(self, asked: Config, new: New) -> Config:
         """Propose what is *new* in `asked`: the configuration that came of it."""

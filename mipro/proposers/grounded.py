@@ -21,12 +21,12 @@ from mipro.programs.signature import Field, Signature
 from mipro.proposers.ask import ask, fitted, fitted_list
 from mipro.proposers.history import Tried, best_last
 from mipro.proposers.settings import Evidence, Settings
+from mipro.proposers.source import module_line
 from mipro.proposers.summaries import (
     Written,
     describe_module,
     describe_program,
     field_lines,
-    module_line,
     position,
     row,
     summarize_dataset,

@@ -6,9 +6,7 @@ when COMPLETE has been said often enough, condense what was seen.
 
 from __future__ import annotations
 
-import inspect
 import json
-import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -19,6 +17,7 @@ from mipro.programs import types
 from mipro.programs.program import Program
 from mipro.programs.signature import Field, Signature
 from mipro.proposers.ask import ask, fitted, fitted_list
+from mipro.proposers.source import module_line, outline, source_of
 
 COMPLETE = "COMPLETE"
 ATTEMPTS = 3  # a reply that cannot be read is asked for again this often
@@ -182,50 +181,6 @@ def _written(signature: Signature, lm: LM, name: str, **inputs: object) -> Writt
             return Written(str(run.prediction[name]), attempt + 1)
         error = str(run.error)
     return Written("", ATTEMPTS, f"{name}: {error}")
-
-
-def source_of(program: Program) -> tuple[str, str | None]:
-    """The source of the program's class and of programs within it; a note where there is none."""
-    try:
-        sources = [textwrap.dedent(inspect.getsource(part)) for part in _classes(program)]
-        return "\n\n".join(sources), None
-    except (OSError, TypeError):
-        name = type(program).__name__
-        note = (
-            f"the source of {name} cannot be read (was it typed at a prompt?): the program "
-            f"summary is written from its modules alone"
-        )
-        return "\n".join(outline(program)), note
-
-
-def _classes(value: object) -> list[type]:
-    """The classes of the programs within `value`, from the outside in, each once."""
-    found: dict[type, None] = {}
-    seen: set[int] = set()
-    waiting = [value]
-    while waiting:
-        part = waiting.pop(0)
-        if id(part) in seen:
-            continue
-        seen.add(id(part))
-        if isinstance(part, Program):
-            found[type(part)] = None
-            waiting += vars(part).values()
-        elif isinstance(part, dict):
-            waiting += part.values()
-        elif isinstance(part, (list, tuple)):
-            waiting += part
-    return list(found)
-
-
-def outline(program: Program) -> list[str]:
-    """Each module's line."""
-    return [module_line(program, name) for name in program.modules()]
-
-
-def module_line(program: Program, module: str) -> str:
-    """A module's name and its fields with their types, so that its choices reach the prompt."""
-    return f"{module}: {program.modules()[module].signature}"
 
 
 def field_lines(program: Program, module: str) -> list[str]:

@@ -16,7 +16,8 @@ from mipro.proposers.ask import ask, fitted, fitted_list
 from mipro.proposers.grounded import GroundedProposer, Proposal
 from mipro.proposers.history import TriedProgram, best_programs_last
 from mipro.proposers.settings import Settings
-from mipro.proposers.summaries import field_lines, outline, row
+from mipro.proposers.source import outline
+from mipro.proposers.summaries import field_lines, row
 
 INSTRUCTION = (
     "Write the instructions of all modules of a language-model program, which work together. Each "

@@ -35,7 +35,15 @@ def hotpotqa(
     examples = distinct(lines(_file(data), ("question", "answer"), _example, rows=None))
     train, val, test = sizes(len(examples))
     parts = split(examples, train=train, val=val, test=test, seed=seed)
-    return PaperTask("hotpotqa", MultiHop(retrieve), exact_match("answer"), *parts)
+    notes: tuple[str, ...] = ()
+    if (train, val, test) != SIZES:
+        paper = "500 train, 500 val and 2,000 test"
+        notes = (
+            f"{train} train, {val} val and {test} test questions, not the paper's {paper}: give "
+            f"{sum(SIZES):,} by `data`",
+        )
+    metric = exact_match("answer")
+    return PaperTask("hotpotqa", MultiHop(retrieve), metric, *parts, notes)
 
 
 def sizes(total: int) -> tuple[int, int, int]:

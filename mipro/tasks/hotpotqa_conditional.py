@@ -42,8 +42,11 @@ def hotpotqa_conditional(
     """HotPotQA Conditional: 500 train, 200 val, 200 test, as published (`seed` changes nothing)."""
     retrieve = searcher("hotpotqa_conditional", corpus, k=3)
     folder = data_folder(data) / "hotpotqa_conditional"
-    parts = {part: tuple(rows(folder / name, n)) for part, (name, n) in FILES.items()}
-    return PaperTask("hotpotqa_conditional", MultiHop(retrieve), conditional_form(), **parts)
+    train, val, test = (
+        tuple(rows(folder / name, n)) for name, n in (FILES["train"], FILES["val"], FILES["test"])
+    )
+    program, metric = MultiHop(retrieve), conditional_form()
+    return PaperTask("hotpotqa_conditional", program, metric, train, val, test)
 
 
 def rows(path: Path, count: int) -> list[Example]:

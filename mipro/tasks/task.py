@@ -17,10 +17,10 @@ from mipro.programs.program import Program
 class PaperTask:
     """A task of the paper with all that a run needs but the LM.
 
-    `train`, `val` and `test` share no row of the files, and have the paper's sizes (HoVer's and
-    HotPotQA's where there are data enough: their files say what else). `val` is empty
-    where the paper has none (Iris, Heart Disease): `mipro.optimize(…, val=task.val or None)` then
-    scores candidates on one half of `train` and bootstraps from the other.
+    `train`, `val` and `test` share no row of the files, and have the paper's sizes; where there are
+    not data enough (HoVer, HotPotQA), `notes` says what is not as in the paper, and what to supply.
+    `val` is empty where the paper has none (Iris, Heart Disease): `mipro.optimize(…, val=task.val
+    or None)` then scores candidates on one half of `train` and bootstraps from the other.
     """
 
     name: str
@@ -29,6 +29,12 @@ class PaperTask:
     train: tuple[Example, ...]
     val: tuple[Example, ...]
     test: tuple[Example, ...]
+    notes: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        """Its name, its sizes and its notes."""
+        sizes = f"{len(self.train):,} train, {len(self.val):,} val, {len(self.test):,} test"
+        return "\n".join((f"{self.name}: {sizes}", *(f"note: {note}" for note in self.notes)))
 
 
 # name → where it is made, by a function of (data, seed, corpus); a module is imported when its

@@ -113,7 +113,7 @@ def test_a_budget_in_calls_is_never_overrun_and_the_run_ends_in_order(method: st
     lm = counted()
     with pytest.raises(ConfigError, match="too small") as refused:
         run(small(), method, lm=counted(), budget=mipro.Budget(calls=1))
-    enough = int(str(refused.value).rpartition("calls=")[2].partition(";")[0])
+    enough = int(str(refused.value).rpartition("calls = ")[2].partition(";")[0])
     most = enough + 40
     result = run(
         small(), method, lm=lm, budget=mipro.Budget(calls=most), trials=60, run_dir=tmp_path

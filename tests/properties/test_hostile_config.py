@@ -121,8 +121,9 @@ KEYS = [
     *(f"lm.{k}" for k in ("kind", "path", "arguments", "cache", "price", "seed", "temperature")),
     *(f"lm.{key}" for key in ("latency", "malformed", "context_window")),
     *(f"prompt_lm.{key}" for key in ("model", "base_url", "api_key_env", "temperature", "seed")),
-    *(f"prompt_lm.{k}" for k in ("timeout", "max_retries", "max_reasks", "structured", "cache")),
-    *(f"prompt_lm.{key}" for key in ("max_tokens", "extra_body", "kind", "price", "arguments")),
+    *(f"prompt_lm.{k}" for k in ("timeout", "max_retries", "max_reasks", "patience")),
+    *(f"prompt_lm.{k}" for k in ("structured", "cache", "max_tokens", "extra_body", "kind")),
+    *(f"prompt_lm.{key}" for key in ("price", "arguments")),
     *(f"budget.{key}" for key in TABLES["budget"]),
     *("prices.other", "nonsense.key", "optimize.nonsense", "lm.nonsense"),
 ]

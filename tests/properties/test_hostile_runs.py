@@ -24,8 +24,8 @@ from mipro.journal import Journal, read_journal
 from mipro.lm.base import Completion, Request, Usage
 from mipro.lm.cache import CacheError
 from mipro.lm.replies import Replies
-from mipro.optimizers.recorder import recorded
 from mipro.optimizers.resume import found_origin
+from mipro.optimizers.run_dir import recorded
 
 SETTINGS = {"trials": 3, "minibatch": 3, "full_every": 2, "instructions": 2, "demo_sets": 2}
 WORLD = small("iris", train=8, val=4, test=4)

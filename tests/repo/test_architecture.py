@@ -20,6 +20,7 @@ LAYERS = (
     {"programs", "improvement"},
     {"metrics"},
     {"preflight", "journal"},
+    {"scoring", "demo_sets"},
     {"evaluation"},
     {"bootstrapping"},
     {"proposers"},
@@ -28,6 +29,7 @@ LAYERS = (
     {"tasks"},
     {"importing", "terminal"},
     {"config"},
+    {"running"},
     {"cli"},
 )
 LEVEL = {room: level for level, rooms in enumerate(LAYERS) for room in rooms}

@@ -18,14 +18,14 @@ def smallest(method: str, **settings: object) -> int:
     """The smallest number of calls that is not refused, as the refusal says."""
     with pytest.raises(ConfigError, match="too small") as refused:
         run(small(), method, lm=counted(), budget=Budget(calls=1), **settings)
-    return int(str(refused.value).rpartition("calls=")[2].partition(";")[0])
+    return int(str(refused.value).rpartition("calls = ")[2].partition(";")[0])
 
 
 @pytest.mark.parametrize("method", METHODS)
 def test_a_budget_too_small_is_refused_before_the_first_call_with_what_would_do(method):
     lm = counted()
     enough = smallest(method)
-    with pytest.raises(ConfigError, match=f"smallest that would do is calls={enough}"):
+    with pytest.raises(ConfigError, match=f"smallest that would do is calls = {enough}"):
         run(small(), method, lm=lm, budget=Budget(calls=enough - 1))
     assert lm.calls == 0
     result = run(small(), method, lm=lm, budget=Budget(calls=enough))

@@ -12,8 +12,9 @@ from mipro.optimizers.task import PROPOSALS
 
 
 def expected(method: str, trials: int) -> Forecast:
-    task = task_of(small(), trials=trials)
-    return forecast(METHODS[method](), task, 12, {}, dry_probe(task))
+    world = small()
+    task = task_of(world, trials=trials)
+    return forecast(METHODS[method](), task, world.test, {}, dry_probe(task))
 
 
 def test_what_one_sensible_step_takes_does_not_grow_with_the_trials():

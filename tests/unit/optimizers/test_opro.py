@@ -92,9 +92,8 @@ def climb(method: Any, prompt_lm: Any = None, **settings: Any) -> tuple[mipro.Re
         lm=CountingLM(climbing),
         prompt_lm=prompt_lm or CountingLM(next_level),
         method=method,
-        forecasts=False,
         on_event=events.append,
-        **{**short, **settings},
+        **{"forecasts": False, **short, **settings},
     )
     return result, events
 
@@ -292,16 +291,27 @@ def test_grounded_prompts_show_summaries_and_demonstrations_that_no_candidate_ha
 # --- proposals that come to nothing --------------------------------------------------------------
 
 
+def parrot(request: Request, text: str = "Level 9.") -> str:
+    """A prompt LM that writes one instruction whatever it is shown."""
+    if WHOLE in request.messages[0].content:
+        return chat(instruction_1=text, instruction_2=text)
+    return chat(proposed_instruction=text) if is_proposal(request) else next_level(request)
+
+
 @pytest.mark.parametrize("method", FAMILY)
-def test_with_no_proposal_at_all_it_ends_with_the_original_and_says_why(method: str):
+@pytest.mark.parametrize(("minibatch", "rounds"), [(FULL, FULL), (1, PATIENCE)])
+def test_with_no_proposal_at_all_it_ends_with_the_original_and_says_why(
+    method: str, minibatch: int, rounds: int
+):
     lm = CountingLM(lambda r: "I would rather not." if is_proposal(r) else next_level(r))
-    result, _ = climb(method, lm, trials=30)
+    result, _ = climb(method, lm, trials=30, minibatch=minibatch)
     assert not result.improved
     assert len(result.trials) == 1
     assert any("ParseError" in note for note in result.notes)
-    assert f"{PATIENCE} in a row ended the search" in result.notes[-1]
-    calls = {"opro_program": PATIENCE, "opro_coordinate": PATIENCE}.get(method, 2 * PATIENCE)
-    assert len([r for r in lm.seen if is_proposal(r)]) == calls
+    assert f"{rounds} of these in a row ended the search, after 0 of 30 trials" in result.notes[-1]
+    modules = 1 if method in ("opro_program", "opro_coordinate") else 2
+    # what these proposals cost is no more than a minibatch, two calls an example, would have
+    assert len([r for r in lm.seen if is_proposal(r)]) == modules * rounds
 
 
 def test_a_module_whose_proposal_failed_stays_at_its_best():
@@ -326,30 +336,88 @@ def test_a_proposal_that_failed_costs_itself_alone(method: str):
         return next_level(request)
 
     result, _ = climb(method, CountingLM(reply), trials=6, threads=1)
-    assert len(result.trials) == 1 + 3
-    assert "3 of 6 trials had no new program to try" in result.notes[-1]
+    assert len(result.trials) == 1 + 6
+    assert "5 of 11 rounds of proposals brought no new program" in result.notes[-1]
+    assert "5 left nothing to evaluate" in result.notes[-1]
     assert result.improved
 
 
 @pytest.mark.parametrize("method", FAMILY)
-def test_a_repeated_proposal_gets_no_minibatch_the_leader_gets_it(method: str):
-    def reply(request: Request) -> str:
-        if WHOLE in request.messages[0].content:
-            return chat(instruction_1="Level 9.", instruction_2="Level 9.")
-        return (
-            chat(proposed_instruction="Level 9.") if is_proposal(request) else next_level(request)
-        )
+@pytest.mark.parametrize("k", [1, 3])
+def test_a_repeated_proposal_is_another_observation_and_no_trial_is_lost(method: str, k: int):
+    lm = CountingLM(parrot)
+    result, _ = climb(method, lm, trials=12, minibatch=5, full_every=12, trials_in_flight=k)
+    minibatches = [t for t in result.trials if t.kind == "minibatch"]
+    assert len(minibatches) == 12  # as many as it was given, though there is little to try
+    assert (result.trials[-1].kind, levels(result)) == ("full", [9, 9])
+    programs = {tuple(t.config.values()) for t in minibatches}
+    assert programs == ({(1, 0), (1, 1)} if method == "opro_coordinate" else {(1, 1)})
+    batches = [t.examples for t in minibatches]
+    assert len(set(batches)) == len(batches)  # fresh examples at each
+    assert "were evaluated again, on fresh examples" in result.notes[-1]
+    assert "ended the search" not in result.notes[-1]
 
-    result, _ = climb(method, CountingLM(reply), trials=40, minibatch=5, full_every=9)
+
+def test_the_evidence_of_a_repeated_program_is_pooled_with_its_n():
+    lm = CountingLM(parrot)
+    result, _ = climb("opro_module", lm, trials=4, minibatch=5, full_every=9, threads=1)
+    prompts = [r for r in lm.seen if is_proposal(r) and "steps[0]: " in asked(r, "module")]
+    shown = [{e["instruction"]: e["n"] for e in history_of(r)} for r in prompts]
+    assert [seen.get("Level 9.") for seen in shown] == [None, 5, 10, 15]
+    assert {seen["Level 0."] for seen in shown} == {FULL}
+    assert result.chosen.n == FULL
+
+
+@pytest.mark.parametrize("method", FAMILY)
+def test_what_is_known_in_full_is_not_looked_at_again_the_best_that_is_not_is(method: str):
+    numbers = iter((3, 7, *[0] * 90))  # then what the program came with, and no more
+
+    def reply(request: Request) -> str:
+        return parrot(request, f"Level {next(numbers)}." if is_proposal(request) else "")
+
+    result, _ = climb(method, CountingLM(reply), trials=9, minibatch=5, full_every=9, threads=1)
+    minibatches = [tuple(t.config.values()) for t in result.trials if t.kind == "minibatch"]
+    assert len(minibatches) == 9
+    assert (0, 0) not in minibatches  # the original: all of its examples were seen at the start
+
+
+@pytest.mark.parametrize("method", FAMILY)
+def test_it_ends_early_only_where_evaluating_again_would_say_nothing(method: str):
+    whole, _ = climb(method, CountingLM(parrot), trials=40)
     both = method != "opro_coordinate"
-    assert levels(result) == [9, 9]
-    programs = [tuple(t.config.values()) for t in result.trials if t.kind == "minibatch"]
-    new = list(dict.fromkeys(programs))
-    assert new == ([(1, 1)] if both else [(1, 0), (1, 1)])
-    batches = [t.examples for t in result.trials if t.kind == "minibatch"]
-    assert len(set(batches)) == len(batches) > len(new)  # fresh examples at each look
-    assert "looked again at the leader" in result.notes[-1]
-    assert len(result.trials) < 20
+    assert len(whole.trials) == 1 + (1 if both else 2)  # a minibatch is all there is to know
+    assert f"{FULL} of these in a row ended the search, after" in whole.notes[-1]
+    assert "of 40 trials" in whole.notes[-1]
+    part, _ = climb(method, CountingLM(parrot), trials=40, minibatch=5, full_every=9)
+    kinds = "".join(t.kind[0] for t in part.trials)
+    # the one program, and of coordinate ascent the two, known in full: there is no more to learn
+    assert kinds == "f" + "m" * 9 + "f" + ("" if both else "m" * 9 + "f")
+    assert "ended the search" in part.notes[-1]
+
+
+@pytest.mark.parametrize("method", FAMILY)
+def test_a_repeat_that_nothing_is_evaluated_for_uses_up_no_trial(method: str):
+    tries = iter(range(999))
+
+    def reply(request: Request) -> str:
+        if not is_proposal(request) or next(tries) % 7 == 0:  # seldom something new
+            return next_level(request)
+        return parrot(request, "Level 0.")
+
+    result, _ = climb(method, CountingLM(reply), trials=5, threads=1)
+    assert len(result.trials) == 1 + 5
+
+
+@pytest.mark.parametrize("method", FAMILY)
+def test_a_proposer_that_repeats_asks_as_much_as_was_forecast(method: str):
+    result, _ = climb(
+        method, CountingLM(parrot), trials=12, minibatch=5, full_every=12, forecasts=True
+    )
+    assert result.forecast is not None
+    spent = result.phases["minibatches"]
+    foretold = result.forecast.phases["minibatches"].calls.high  # no two requests alike
+    assert spent["calls"] + spent["cached"] == foretold == 12 * 5 * 2
+    assert spent["calls"] < foretold  # equal requests are sent once
 
 
 # --- the loop ------------------------------------------------------------------------------------

@@ -9,7 +9,8 @@ import mipro
 from mipro import Predict, Prediction, Program
 from mipro.errors import ParseError
 from mipro.lm.simulated import SimulatedLM
-from mipro.optimizers.probing import ENDLESS, dry_probe, paid_probe
+from mipro.optimizers.dry_runs import ENDLESS
+from mipro.optimizers.probing import dry_probe, paid_probe
 from mipro.optimizers.task import FULL, MINIBATCHES, Options, Task
 from mipro.programs.react import ReAct
 

@@ -177,13 +177,13 @@ def test_of_two_that_are_equal_the_earlier_is_returned():
 @pytest.mark.parametrize(
     ("setting", "why"),
     [
-        ({"trials": 0}, "trials=0"),
-        ({"minibatch": 2.5}, "minibatch=2.5"),
-        ({"seed": -1}, "seed=-1"),
-        ({"seed": True}, "seed=True"),
-        ({"instructions": 0}, "instructions=0"),
-        ({"threshold": "high"}, "threshold='high'"),
-        ({"threshold": float("nan")}, "threshold=nan"),
+        ({"trials": 0}, "trials = 0"),
+        ({"minibatch": 2.5}, "minibatch = 2.5"),
+        ({"seed": -1}, "seed = -1"),
+        ({"seed": True}, "seed = True"),
+        ({"instructions": 0}, "instructions = 0"),
+        ({"threshold": "high"}, "threshold = 'high'"),
+        ({"threshold": float("nan")}, "threshold = nan"),
         ({"treads": 3}, "'treads'.*threads"),
     ],
 )

@@ -175,16 +175,16 @@ def test_a_budget_that_does_not_reach_for_the_test_leaves_it_untested():
 
 def test_more_looks_than_test_examples_are_refused_before_the_first_call():
     lm = counted()
-    with pytest.raises(ConfigError, match="looks=13: the test set has 12 examples"):
+    with pytest.raises(ConfigError, match="looks = 13: the test set has 12 examples"):
         run(small(), lm=lm, looks=13)
-    with pytest.raises(ConfigError, match="looks=2: the test set has 0 examples"):
+    with pytest.raises(ConfigError, match="looks = 2: the test set has 0 examples"):
         run(small(), lm=lm, looks=2, test=None)
     assert lm.calls == 0
 
 
 @pytest.mark.parametrize("level", [0, 1.0, 5, True, "0.05", float("nan")])
 def test_a_level_is_a_share(level):
-    with pytest.raises(ConfigError, match="level="):
+    with pytest.raises(ConfigError, match="level = "):
         Options(level=level)
 
 
@@ -222,5 +222,5 @@ def test_a_forecast_lets_a_test_in_looks_end_at_its_first():
         mipro.estimate(world.program, world.train, world.metric, **parts, looks=k).phases["test"]
         for k in (1, 4)
     )
-    assert four.calls.low == one.calls.low / 4
+    assert four.calls.low == one.calls.high / 4  # both programs, on the first look's examples
     assert (four.calls.expected, four.calls.high) == (one.calls.expected, one.calls.high)

@@ -203,17 +203,50 @@ def worse(tip: str, number: int) -> str:
     return f"Right in 0.10, says number {number}"
 
 
+def alike(tip: str, number: int) -> str:
+    """Right where the original is."""
+    return f"Right in 0.40\nSo says number {number}"
+
+
 def better(tip: str, number: int) -> str:
     return f"Right in {min(0.45 + 0.03 * number, 0.98):.2f}, says number {number}"
 
 
 def test_few_proposals_are_made_where_they_do_not_pay():
-    """Each worse than the original, or each better than the last."""
-    asked = {
-        proposed: sum(len(of(searched(proposed, seed=s)[2], "settings")) for s in range(3))
-        for proposed in (worse, better)
+    """Each worse than the original, each no other than it, or each better than the last."""
+    runs = {
+        proposed: [searched(proposed, seed=seed) for seed in range(3)]
+        for proposed in (worse, alike, better)
     }
+    asked = {p: sum(len(of(run[2], "settings")) for run in found) for p, found in runs.items()}
     assert 3 <= asked[worse] < 0.6 * asked[better]
+    assert 3 <= asked[alike] < 0.6 * asked[better]
+    chances = {p: [run[0]._chances()["answer"] for run in found] for p, found in runs.items()}
+    assert all(0 < chance < 0.2 for chance in chances[worse] + chances[alike])
+    assert all(0.2 < chance <= 1 for chance in chances[better])
+    for made, *_ in runs[worse]:  # but never closed
+        assert made._chances()["answer"] >= 1 / len(made.tree.slots.instructions["answer"])
+
+
+def test_before_anything_is_known_every_branch_is_open():
+    made = MiproTree()
+    made.initialize(task_of(small("twohop"), trials=12))
+    assert made._closed() == []
+    assert set(made._chances().values()) == {1.0}
+
+
+def test_without_the_ration_no_branch_is_closed():
+    made = MiproTree(rationed=False)
+    run_loop(made, task_of(small("iris"), trials=8))
+    assert made._closed() == []
+
+
+@pytest.mark.parametrize("instructions", [1, 2, 3])
+def test_a_search_may_begin_with_no_proposal_or_one(instructions: int):
+    _, result, events = searched(better, trials=20, instructions=instructions)
+    before = [e for e in of(events, "proposal") if e["settings"]["tip"] is not None]
+    assert len(before) >= len(of(events, "settings")) >= 1
+    assert result.candidate["answer"].instruction != "Right in 0.40"
 
 
 def test_where_all_there_is_was_tried_something_new_is_asked():

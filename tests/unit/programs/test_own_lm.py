@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import io
+import json
 import pickle
+import re
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 
 import pytest
 from doubles import QA, CountingLM, EchoLM, echo, examples
+from rich.console import Console
 
 import mipro
 from mipro import Cached, ChainOfThought, Ledger, Metered, Predict, Price, Program
@@ -17,6 +21,7 @@ from mipro.lm.budget import Budget, BudgetExceeded, Spending, UnpricedError, bud
 from mipro.lm.meter import Entry
 from mipro.lm.replies import Once, Replies
 from mipro.lm.simulated import SimulatedLM
+from mipro.terminal import show_result
 
 EXACT = mipro.metrics.exact_match("answer")
 
@@ -300,6 +305,38 @@ def test_a_run_s_ledger_and_forecast_price_each_module_by_its_own_model():
     assert paid == pytest.approx((1_000 * tokens[own] + tokens[lm]) / 1_000_000, abs=1e-6)
     cost = result.forecast.total.cost
     assert cost.low * 0.8 <= paid <= cost.high * 1.2
+
+
+def test_a_result_says_what_each_model_took(tmp_path):
+    prices = {"counting": Price(1.0, 1.0), "own": Price(1_000.0, 1_000.0)}
+    own, lm = OwnLM(), CountingLM(echo)
+    result = tuned(own, lm, prices=prices, run_dir=tmp_path)
+    simulated = SimulatedLM().model
+    assert sorted(result.models) == ["counting", "own", simulated]
+    assert (result.models["own"]["calls"], result.models["counting"]["calls"]) == (
+        own.calls,
+        lm.calls,
+    )
+    assert result.models["own"]["cost_usd"] > result.models["counting"]["cost_usd"]
+    assert "cost_usd" not in result.models[simulated]
+    for name in ("calls", "cached", "prompt_tokens", "completion_tokens"):
+        by_role = sum(entry[name] for entry in result.usage.values())
+        assert sum(entry[name] for entry in result.models.values()) == by_role
+    kept = json.loads((tmp_path / "result.json").read_text(encoding="utf-8"))
+    assert kept["models"] == result.models
+    shown = io.StringIO()
+    show_result(Console(file=shown, width=160), result, simulated=True)
+    (line,) = (x for x in shown.getvalue().splitlines() if re.search(r"[│|] own ", x))
+    assert f"{own.calls:,}" in line
+    assert f"{result.models['own']['cost_usd']:.4f}" in line
+
+
+def test_one_model_is_told_of_once():
+    result = tuned(EchoLM(), EchoLM(), method="random_search")  # asks no prompt LM
+    assert list(result.models) == ["echo"]
+    shown = io.StringIO()
+    show_result(Console(file=shown, width=160), result, simulated=True)
+    assert "by model" not in shown.getvalue()
 
 
 def test_a_model_of_a_module_without_a_price_is_refused_before_the_first_call():

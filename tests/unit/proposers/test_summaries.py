@@ -11,12 +11,8 @@ from writing import Writer
 
 import mipro
 from mipro.lm.base import AuthError, LMTimeoutError
-from mipro.proposers.summaries import (
-    describe_module,
-    describe_program,
-    source_of,
-    summarize_dataset,
-)
+from mipro.proposers.source import source_of
+from mipro.proposers.summaries import describe_module, describe_program, summarize_dataset
 
 
 def numbered(request) -> str:

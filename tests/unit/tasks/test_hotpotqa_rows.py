@@ -48,6 +48,8 @@ def test_the_questions_are_a_file_or_in_the_data_folder(tmp_path, corpus) -> Non
     named = load_task("hotpotqa", file, 3, corpus)
     found = load_task("hotpotqa", tmp_path, 3, corpus)
     assert counts(named) == [10, 10, 40]
+    (note,) = named.notes
+    assert "10 train, 10 val and 40 test questions, not the paper's 500" in note
     assert (named.train, named.val, named.test) == (found.train, found.val, found.test)
     assert named.train != load_task("hotpotqa", file, 4, corpus).train
     every = [*named.train, *named.val, *named.test]

@@ -8,12 +8,14 @@ from typing import Any
 
 import pytest
 from real_data import real_folder
+from typer.testing import CliRunner
 
 import mipro
+from mipro.cli import app
 from mipro.errors import DataError
 from mipro.seeds import stream
-from mipro.tasks import PaperTask, hover, load_task
-from mipro.tasks.hover import CLAIMS, DEV, TRAIN, Claim, claims, parts
+from mipro.tasks import PaperTask, load_task
+from mipro.tasks.hover import DEV, RELEASED, SIZES, TRAIN, Claim, claims, groups, parts
 
 pytest.importorskip("bm25s", reason="retrieval stands on bm25s")
 
@@ -49,7 +51,7 @@ def each(task: PaperTask) -> list[tuple[mipro.Example, ...]]:
 
 
 def test_the_real_release_has_1820_three_hop_claims_from_772_questions() -> None:
-    found = claims(real_folder() / "hover" / DEV, CLAIMS)
+    found = claims(real_folder() / "hover" / DEV)
     assert len(found) == len({claim.example.claim for claim in found}) == 1820
     assert len({claim.question for claim in found}) == 772
     first = found[0].example
@@ -70,6 +72,9 @@ def test_the_real_parts_have_their_sizes_and_share_no_article_set(seed, corpus) 
     assert not sets[0] & sets[1]
     assert not sets[0] & sets[2]
     assert not sets[1] & sets[2]
+    (note,) = task.notes
+    assert "820 test claims, not the paper's 1,520" in note
+    assert f"{real_folder() / 'hover'} has no {TRAIN}" in note
 
 
 def test_a_seed_decides_the_split_and_another_one_makes_another(corpus) -> None:
@@ -78,26 +83,101 @@ def test_a_seed_decides_the_split_and_another_one_makes_another(corpus) -> None:
     assert first.train != other.train
 
 
-def test_where_the_train_release_is_there_train_and_val_come_from_it(
-    tmp_path, corpus, monkeypatch
+def reworded(first: int, count: int, hops: int) -> list[dict[str, Any]]:
+    """Claims up to three to a question, of the same articles; every fifth of two hops."""
+    rows = []
+    for i in range(first, first + count):
+        several, question = hops if i % 5 else 2, i if i % 7 == 0 else -(i // 3)
+        facts = [[f"t{question} {hop}", 0] for hop in range(several)]
+        rows.append(row(i, question=question, hops=several, supporting_facts=facts))
+    return rows
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_with_the_train_release_the_sizes_are_the_papers_and_no_parts_share_anything(
+    seed, tmp_path, corpus
 ) -> None:
-    monkeypatch.setattr(hover, "SIZES", (3, 2, 4))
-    monkeypatch.setattr(hover, "CLAIMS", 6)
-    release(tmp_path / "hover" / DEV, [row(i) for i in range(6)])
-    # question 0 is in the dev release as well: its claims are no training data
-    rest = [row(10, question=0), *(row(i) for i in range(20, 26)), row(30, hops=2)]
-    release(tmp_path / "hover" / TRAIN, rest)
+    dev = reworded(0, RELEASED[DEV], 3)
+    train = reworded(RELEASED[DEV] - 60, RELEASED[TRAIN], 3)  # of 20 questions the dev has too
+    # a claim with a dev claim's articles, one with its words, from other questions
+    train[-1] = row(90_001, supporting_facts=dev[1]["supporting_facts"])
+    train[-2] = row(90_002, claim=dev[2]["claim"])
+    release(tmp_path / "hover" / DEV, dev)
+    release(tmp_path / "hover" / TRAIN, train)
+    task = load_task("hover", tmp_path, seed, corpus)
+    assert [len(part) for part in each(task)] == list(SIZES) == [500, 500, 1520]
+    assert task.notes == ()
+    assert str(task) == "hover: 500 train, 500 val, 1,520 test"
+    of_dev = {body["claim"] for body in dev}
+    assert {claim.claim for claim in task.test} <= of_dev
+    assert not {claim.claim for part in (task.train, task.val) for claim in part} & of_dev
+    for name in ("claim", "titles"):
+        held = [{str(claim[name]) for claim in part} for part in each(task)]
+        assert sum(map(len, held)) == len(set().union(*held))
+    again = load_task("hover", tmp_path, seed, corpus)
+    assert each(task) == each(again)
+
+
+def test_a_claim_of_the_train_release_with_too_few_articles_is_left_out_and_it_is_said(
+    tmp_path, corpus
+) -> None:
+    train = reworded(RELEASED[DEV], RELEASED[TRAIN], 3)
+    train[6] = row(7, supporting_facts=[["A", 0], ["A", 1], ["B", 0]])
+    release(tmp_path / "hover" / DEV, reworded(0, RELEASED[DEV], 3))
+    release(tmp_path / "hover" / TRAIN, train)
     task = load_task("hover", tmp_path, 0, corpus)
-    assert [len(part) for part in each(task)] == [3, 2, 4]
-    numbers = [{int(claim.claim.split()[1]) for claim in part} for part in each(task)]
-    assert numbers[0] | numbers[1] <= set(range(20, 26))
-    assert not numbers[0] & numbers[1]
-    assert numbers[2] <= set(range(6))
+    (note,) = task.notes
+    assert "1 claims are left out, the first claim 7" in note
+    assert all(len(claim.titles) == 3 for part in each(task) for claim in part)
+
+
+@pytest.mark.parametrize("there", [False, True])
+def test_the_command_says_before_a_run_where_the_sizes_are_not_the_papers(
+    there, tmp_path, corpus
+) -> None:
+    release(tmp_path / "hover" / DEV, reworded(0, RELEASED[DEV], 3))
+    if there:
+        release(tmp_path / "hover" / TRAIN, reworded(RELEASED[DEV], RELEASED[TRAIN], 3))
+    config = tmp_path / "run.toml"
+    config.write_text(
+        '[task]\nname = "hover"\ndata = "."\ncorpus = "corpus.jsonl"\n'
+        '[optimize]\ntrials = 1\n[lm]\nkind = "simulated"\n',
+        encoding="utf-8",
+    )
+    ran = CliRunner().invoke(app, ["estimate", str(config)])
+    assert ran.exit_code == 0
+    said = " ".join(ran.output.split())
+    assert ("not the paper's 1,520" in said) is not there
+
+
+def test_one_release_put_in_the_others_place_is_refused(tmp_path, corpus) -> None:
+    for name in (DEV, TRAIN):
+        release(tmp_path / "hover" / name, reworded(0, RELEASED[DEV], 3))
+    with pytest.raises(DataError, match=f"{TRAIN}: 4000 claims; the release has 18171"):
+        load_task("hover", tmp_path, 0, corpus)
+
+
+def test_claims_that_share_a_question_or_articles_or_words_are_one_group() -> None:
+    def claim(text: str, titles: str, question: str) -> Claim:
+        return Claim(
+            mipro.Example({"claim": text, "titles": list(titles)}, inputs=("claim",)), question
+        )
+
+    found = [
+        claim("a", "123", "p"),
+        claim("b", "456", "q"),
+        claim("c", "321", "r"),  # the first's articles
+        claim("d", "789", "s"),
+        claim("e", "456", "r"),  # joins the second to the third, and so to the first
+        claim("d", "147", "t"),  # the fourth's words
+    ]
+    made = [{member.example.claim + member.question for member in group} for group in groups(found)]
+    assert made == [{"ap", "bq", "cr", "er"}, {"ds", "dt"}]
 
 
 def test_all_claims_of_a_question_go_to_one_part() -> None:
     found = [
-        Claim(mipro.Example({"claim": f"{q} {i}", "titles": ["t"]}, inputs=("claim",)), f"q{q}")
+        Claim(mipro.Example({"claim": f"{q} {i}", "titles": [f"{q}"]}, inputs=("claim",)), f"q{q}")
         for q in range(30)
         for i in range(q % 5 + 1)
     ]
@@ -108,6 +188,12 @@ def test_all_claims_of_a_question_go_to_one_part() -> None:
         assert sum(map(len, questions)) == len(set().union(*questions))
     with pytest.raises(DataError, match=r"90 claims make parts of \[90\]; \[91\] are wanted"):
         parts(found, (91,), stream(0, "split"))
+    pairs = [claim for claim in found if claim.question in ("q1", "q6", "q11")]
+    one = parts(pairs, (3,), stream(0, "split"))  # a pair, and one of the next
+    assert [len(part) for part in one] == [3]
+    made = parts(pairs, (3, 1), stream(0, "split"))
+    questions = [{claim.claim.split()[0] for claim in part} for part in made]
+    assert not questions[0] & questions[1]
 
 
 def test_a_claim_that_is_there_twice_is_taken_once_and_other_hops_not_at_all(tmp_path) -> None:
@@ -153,6 +239,7 @@ def test_a_release_that_cannot_be_read_is_an_error(content, tmp_path) -> None:
         claims(tmp_path / "dev.json")
 
 
-def test_another_number_of_claims_is_not_the_published_release(tmp_path) -> None:
-    with pytest.raises(DataError, match="2 claims; the release has 3: fetch it again"):
-        claims(release(tmp_path / "dev.json", [row(1), row(2)]), 3)
+@pytest.mark.parametrize("name", [DEV, TRAIN])
+def test_another_number_of_claims_is_not_the_published_release(name, tmp_path) -> None:
+    with pytest.raises(DataError, match=f"2 claims; the release has {RELEASED[name]}: fetch it"):
+        claims(release(tmp_path / name, [row(1), row(2)]))
