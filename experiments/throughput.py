@@ -163,7 +163,7 @@ def compare(rounds: int) -> None:
             for in_flight in (1, *IN_FLIGHT):
                 for name, (at_once, after_latency) in arms.items():
                     arm = at_once if in_flight == 1 else after_latency
-                    calls = 200 if in_flight == 1 else max(100, 20 * in_flight)
+                    calls = 200 if in_flight == 1 else max(400, 20 * in_flight)
                     cpu, rate = measured(arm, 20 if turn == 0 else calls, in_flight)
                     if turn:
                         least, most = best.get((name, in_flight), (cpu, rate))

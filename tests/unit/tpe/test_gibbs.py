@@ -127,6 +127,21 @@ def test_the_gibbs_sampler_has_the_posterior_of_brute_force(known, draws):
     np.testing.assert_allclose(held, kept.variances[:, :2], atol=1e-12)
 
 
+def test_the_unknown_mean_has_the_width_it_is_said_to_have(draws):
+    """Two configurations do not outweigh the prior of μ: its draws are seen. 5 standard errors."""
+    draws(6_000)
+    model, p = full(Space({"a": 2}))
+    y, told = np.array([1.0, -1.0]), np.array([0.6, 0.9])
+    expected = brute_force(model, p, y, told, True, np.random.default_rng(1))
+    kept = _posterior(model, y, told, True, np.random.default_rng(0))
+    batches = kept.variances.reshape(30, 200, -1).mean(axis=1)
+    error = batches.std(axis=0) / np.sqrt(30)
+    assert np.all(error < 0.1 * expected)
+    np.testing.assert_array_less(
+        np.abs(batches.mean(axis=0) - expected), 5 * error + 0.03 * expected
+    )
+
+
 def test_choices_never_tried_follow_the_prior_given_those_that_were():
     """Draws of three tried and two untried of five, against the conditional normal law."""
     space = Space({"a": 5})

@@ -137,6 +137,18 @@ def test_equality_and_fingerprint():
     assert one.fingerprint() != other.fingerprint()
 
 
+@pytest.mark.parametrize(("size", "shown"), [(12, "10, 11"), (13, "10, 11, … (13 in all)")])
+def test_a_message_shows_twelve_choices_and_says_how_many_more_there_are(size, shown):
+    with pytest.raises(ValueError, match="cannot be 99") as raised:
+        Space({"a": size}).encode({"a": 99})
+    assert str(raised.value).endswith(f"0, 1, 2, 3, 4, 5, 6, 7, 8, 9, {shown}")
+
+
+def test_fingerprint_tells_apart_what_differs_in_a_set_or_a_tuple_alone():
+    choices = [frozenset("pq"), frozenset("pr"), ("p", "q"), ("p", "r"), (frozenset("pq"),)]
+    assert len({Space({"a": ("x", choice)}).fingerprint() for choice in choices}) == 5
+
+
 def test_fingerprint_does_not_depend_on_the_hash_seed():
     code = (
         "from mipro.tpe import Space, Choice;"
