@@ -4,10 +4,10 @@ Equal requests of a run are sent once: the first use of a reply is what it cost,
 comes with `cached=True`. Failures that cost their example alone are kept as well, so that a run
 fails the same way however its threads fall, and when it is resumed.
 
-In a run directory the replies are lines of `replies.jsonl`, each on disk before the program sees
-its reply; threads that have one at the same moment share one sync. A resumed run finds them there:
-the first use of each is booked as it was then, paid or from a cache, and nothing is asked again.
-Prompts and keys are not written: a reply stands under the digest of its request and LM.
+In a run directory the replies are lines of `replies.jsonl` (`reply_lines.py`). A resumed run finds
+them there: the first use of each is booked as it was then, paid or from a cache, and nothing is
+asked again. Prompts and keys are not written: a reply stands under the digest of its request and
+its LM.
 
 Work that goes to another process takes along what its example may need, and brings home what is
 new (`Luggage`); what a worker had answered for an example it did not finish is lost with it.
@@ -16,30 +16,22 @@ new (`Luggage`); what a worker had answered for an example it did not finish is 
 from __future__ import annotations
 
 import copy
-import threading
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from mipro.errors import ConfigError
-from mipro.lines import LineFile, WriteError, read_lines
-from mipro.lm import base
+from mipro.lines import LineFile, read_lines
 from mipro.lm.base import LM, Completion, LMError, Request, Usage, through
-from mipro.lm.cache import Cached, read_texts, read_usage
+from mipro.lm.cache import Cached
 from mipro.lm.cache import of_kind as _a
 from mipro.lm.flights import Flights
 from mipro.lm.meter import Entry, Ledger, entry_of
+from mipro.lm.reply_lines import Committer, Reply, from_json, to_json
 
 SCHEMA = 1
-Reply = Completion | LMError
 Place = tuple[int, int]  # of work done in another process: number of the evaluation, example
-
-
-class RepliesError(LMError):
-    """The run's replies cannot be kept (systemic: every call would meet it)."""
-
-    systemic = True
 
 
 @dataclass(frozen=True)
@@ -75,7 +67,7 @@ class Replies:
         self._evaluations = 0
         self._paid: list[tuple[str, Usage]] = []
         self._payers: dict[str, Turn] = {}  # of what was first used in a turn not yet settled
-        self._committer: _Committer | None = None
+        self._committer: Committer | None = None
 
     def __getstate__(self) -> dict[str, Any]:
         return {}
@@ -107,7 +99,7 @@ class Replies:
         except BaseException:
             file.close()
             raise
-        self._committer = _Committer(file)
+        self._committer = Committer(file)
 
     def close(self) -> None:
         """Close the file; a reply that comes later is refused."""
@@ -115,7 +107,7 @@ class Replies:
             self._committer.close()
 
     def _remember(self, line: Mapping[str, Any]) -> None:
-        digest, reply = _a(str, line["digest"]), _from_json(line)
+        digest, reply = _a(str, line["digest"]), from_json(line)
         if not reply.cached:
             self._paid.append((_a(str, line["lm"]), reply.usage))
         if "of" in line:
@@ -177,7 +169,7 @@ class Replies:
 
     def _keep(self, replies: Mapping[str, Reply], model: str, turn: Turn | None = None) -> None:
         """Write new replies down; from then on they have been used."""
-        self._write([{"digest": d, "lm": model, **_to_json(r)} for d, r in replies.items()])
+        self._write([{"digest": d, "lm": model, **to_json(r)} for d, r in replies.items()])
         with self._flights.lock:
             self._use(replies, turn)
 
@@ -234,7 +226,7 @@ class Replies:
             for digest, reply in luggage.own.items():
                 if digest not in self._here and digest not in had:
                     where = {"lm": luggage.models.get(digest, model), "of": place}
-                    lines.append({"digest": digest, **where, **_to_json(reply)})
+                    lines.append({"digest": digest, **where, **to_json(reply)})
         self._write(lines)
         with self._flights.lock:
             for luggage in homes.values():
@@ -291,93 +283,3 @@ class Once:
     def __call__(self, request: Request, /) -> Completion:
         """The run's reply to `request`. Raises as the LM does, and `RepliesError`."""
         return self.replies.answer(self.lm, request, self.turn)
-
-
-class _Committer:
-    """Group commit: one thread writes and syncs for all that wait."""
-
-    def __init__(self, file: LineFile) -> None:
-        self._file = file
-        self._turn = threading.Condition()
-        self._waiting: list[Mapping[str, Any]] = []
-        self._taken = self._done = 0  # lines, counted as they come and as they are on disk
-        self._writing = False
-        self._broken: str | None = None
-
-    def commit(self, lines: list[Mapping[str, Any]]) -> None:
-        """Return when `lines` are on disk. Raises `RepliesError`, from the first failure on."""
-        with self._turn:
-            self._waiting += lines
-            mine = self._taken = self._taken + len(lines)
-            while self._writing and self._done < mine:
-                self._turn.wait()
-            if self._done >= mine:
-                return
-            self.check()
-            self._writing = True
-            batch, upto, self._waiting = self._waiting, self._taken, []
-        failure: str | None = "the run was interrupted"
-        try:
-            self._file.append(batch)
-            failure = None
-        except WriteError as error:
-            failure = str(error)
-            raise RepliesError(failure) from error
-        finally:
-            with self._turn:
-                self._writing = False
-                self._broken = failure
-                self._done = upto if failure is None else self._done
-                self._turn.notify_all()
-
-    def check(self) -> None:
-        """Raise `RepliesError` if lines cannot be kept any more."""
-        if self._broken is not None:
-            raise RepliesError(self._broken)
-
-    def close(self) -> None:
-        """Wait for a write under way, and close."""
-        with self._turn:
-            self._turn.wait_for(lambda: not self._writing, 5)
-            self._broken = "the run has ended"
-            self._file.close()
-
-
-def _to_json(reply: Reply) -> dict[str, Any]:
-    body: dict[str, Any]
-    if isinstance(reply, LMError):
-        body = {"error": type(reply).__name__, "text": str(reply)}
-    else:
-        body = {"texts": reply.texts, "model": reply.model}
-        body |= {"finish_reason": reply.finish_reason, "cached": reply.cached}
-    usage = (reply.usage.prompt_tokens, reply.usage.completion_tokens)
-    return {**body, "usage": usage, "retries": reply.retries}
-
-
-def _from_json(body: Mapping[str, Any]) -> Reply:
-    """A reply as `_to_json` writes it; `KeyError`, `TypeError` or `ValueError` for any other."""
-    usage, retries = read_usage(body["usage"]), _a(int, body["retries"])
-    if retries < 0:
-        raise ValueError(f"retries: {retries}")
-    if "error" in body:
-        error = _kind(_a(str, body["error"]))(_a(str, body["text"]))
-        error.usage, error.retries = usage, retries
-        return error
-    return Completion(
-        texts=read_texts(body["texts"]),
-        usage=usage,
-        model=_a(str, body["model"]),
-        finish_reason=_a(str, body["finish_reason"]),
-        cached=_a(bool, body["cached"]),
-        retries=retries,
-    )
-
-
-def _kind(name: str) -> type[LMError]:
-    """The kind of error with that name: one of `base.py`, or a stand-in for a user's own."""
-    found = getattr(base, name, None)
-    if isinstance(found, type) and issubclass(found, LMError):
-        return found
-    if not name.isidentifier():
-        raise ValueError(f"{name[:80]!r} names no error")
-    return type(name, (LMError,), {})

@@ -307,13 +307,17 @@ def test_a_hostile_connection_is_refused_and_the_server_lives(head, key, capfd):
     with Server(SimulatedLM(), api_key=key) as server:
         port = int(server.base_url.rpartition(":")[2].partition("/")[0])
         with socket.create_connection(("127.0.0.1", port), timeout=5) as client:
-            client.sendall(head)
-            client.shutdown(socket.SHUT_WR)
-            said = b""
-            while chunk := client.recv(2**16):
-                said += chunk
+            said, reset = b"", False
+            try:
+                client.sendall(head)
+                client.shutdown(socket.SHUT_WR)
+                while chunk := client.recv(2**16):
+                    said += chunk
+            except OSError:  # hung up on with bytes unread, which may take the reply along
+                reset = True
         assert b"200 OK" not in said
-        assert b"HTTP/1.1 4" in said or b"HTTP/1.1 5" in said or b'"error"' in said
+        refused = b"HTTP/1.1 4" in said or b"HTTP/1.1 5" in said or b'"error"' in said
+        assert refused or (reset and len(head) > 2**16)
         assert b"sk-planted" not in said
         with socket.create_connection(("127.0.0.1", port), timeout=5) as client:
             client.sendall(b"GET /health HTTP/1.1\r\nConnection: close\r\n\r\n")

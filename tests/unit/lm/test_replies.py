@@ -16,7 +16,8 @@ from mipro.lines import read_lines
 from mipro.lm import base
 from mipro.lm.cache import Cached
 from mipro.lm.meter import Ledger, Metered
-from mipro.lm.replies import Luggage, Once, Replies, RepliesError
+from mipro.lm.replies import Luggage, Once, Replies
+from mipro.lm.reply_lines import RepliesError
 
 
 def sitting(path, lm, resume=True):
