@@ -9,8 +9,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from mipro.lm.base import LM, Completion, LMError, Request, through
-from mipro.lm.budget import BudgetExceeded, Spending
+from mipro.lm.budget import BudgetExceeded
 from mipro.lm.price import Price
+from mipro.lm.spending import Spending
 
 __all__ = ["Entry", "Ledger", "Metered", "Price", "entry_of"]
 

@@ -23,7 +23,8 @@ from __future__ import annotations
 import time
 from dataclasses import replace
 
-from mipro.lm.budget import BudgetExceeded, Spending
+from mipro.lm.budget import BudgetExceeded
+from mipro.lm.spending import Spending
 from mipro.optimizers.in_flight import in_flight
 from mipro.optimizers.task import Extracted, Step, Strategy, Task, Trial
 from mipro.optimizers.trials import evaluated

@@ -13,9 +13,10 @@ from mipro.bootstrapping import Bootstrap, Teacher
 from mipro.data import Example
 from mipro.journal import Listener
 from mipro.lm.base import LM
-from mipro.lm.budget import Amount, Budget, Spending, budgeted
+from mipro.lm.budget import Amount, Budget
 from mipro.lm.meter import Ledger, Metered, Price
 from mipro.lm.replies import Once, Replies
+from mipro.lm.spending import Spending, budgeted
 from mipro.metrics import Metric
 from mipro.optimizers.forecast import Forecast, forecast
 from mipro.optimizers.given import Given

@@ -28,7 +28,8 @@ import mipro
 from mipro import Ledger, Metered
 from mipro.errors import ConfigError
 from mipro.lm.base import AuthError, Completion, Request, UnavailableError, Usage
-from mipro.lm.budget import Budget, Budgeted, BudgetExceeded, Spending
+from mipro.lm.budget import Budget, BudgetExceeded
+from mipro.lm.spending import Budgeted, Spending
 
 distributed = pytest.importorskip("distributed", reason="pip install 'mipro[distributed]'")
 

@@ -15,8 +15,9 @@ import mipro
 from mipro import Budget, Ledger, Message, Metered, Price, Request, Usage
 from mipro.errors import ConfigError
 from mipro.lm.base import Completion, LMTimeoutError
-from mipro.lm.budget import Amount, Budgeted, BudgetExceeded, Spending, budgeted
+from mipro.lm.budget import Amount, BudgetExceeded
 from mipro.lm.cache import Cached
+from mipro.lm.spending import Budgeted, Spending, budgeted
 from mipro.metrics import exact_match
 
 

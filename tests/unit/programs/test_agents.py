@@ -15,9 +15,9 @@ import mipro
 from mipro import Cached, Ledger, Metered, Predict, Prediction, Program
 from mipro.errors import ConfigError, ParseError, RunError
 from mipro.lm.base import LMTimeoutError, UnavailableError
-from mipro.lm.budget import Spending, budgeted
 from mipro.lm.replies import Once, Replies
 from mipro.lm.simulated import SimulatedLM
+from mipro.lm.spending import Spending, budgeted
 from mipro.programs.react import FINISH, ReAct, Tool
 from mipro.proposers.summaries import field_lines
 

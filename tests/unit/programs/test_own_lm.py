@@ -17,10 +17,11 @@ import mipro
 from mipro import Cached, ChainOfThought, Ledger, Metered, Predict, Price, Program
 from mipro.errors import ConfigError
 from mipro.lm.base import UnavailableError, through
-from mipro.lm.budget import Budget, BudgetExceeded, Spending, UnpricedError, budgeted
+from mipro.lm.budget import Budget, BudgetExceeded, UnpricedError
 from mipro.lm.meter import Entry
 from mipro.lm.replies import Once, Replies
 from mipro.lm.simulated import SimulatedLM
+from mipro.lm.spending import Spending, budgeted
 from mipro.terminal import show_result
 
 EXACT = mipro.metrics.exact_match("answer")
