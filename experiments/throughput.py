@@ -1,6 +1,6 @@
 """What a call costs, and how many a second there are: ours beside what others are built on.
 
-    python experiments/throughput.py [--rounds 3] [--profile]
+    python experiments/throughput.py [--rounds 3] [--only ours aiohttp] [--profile]
 
 With `pip install -e '.[peers]' aiohttp` DSPy and aiohttp are measured too; what is not installed is
 left out. All arms take turns within each round against one endpoint in a process of its own
@@ -13,15 +13,20 @@ import argparse
 import asyncio
 import cProfile
 import importlib.util
+import json
+import math
 import os
 import pstats
+import socket
 import time
+from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from urllib.parse import urlsplit
 
 import openai
-from loopback import endpoint
+from loopback import ANSWER, endpoint, held
 
 import mipro
 from mipro.lm.meter import Ledger, Metered
@@ -54,15 +59,24 @@ def body(i: int) -> dict:
 
 
 def on_threads(one: Callable[[int], object]) -> Arm:
-    """`one(i)` on as many threads as are to be in flight."""
+    """`one(i)` on as many threads as are to be in flight, each of which takes the next number.
+
+    As the tasks of aiohttp do: an executor's queue and futures would be measured with the calls.
+    """
 
     def arm(calls: int, in_flight: int) -> None:
-        if in_flight == 1:
-            for i in range(calls):
+        numbers = iter(range(calls))
+
+        def work() -> None:
+            for i in numbers:
                 one(i)
+
+        if in_flight == 1:
+            work()
             return
         with ThreadPoolExecutor(in_flight) as threads:
-            list(threads.map(one, range(calls)))
+            for done in [threads.submit(work) for _ in range(in_flight)]:
+                done.result()
 
     return arm
 
@@ -100,6 +114,32 @@ def bare_httpx(url: str, stack: ExitStack) -> Arm:
     return on_threads(lambda i: client.post(f"{url}/chat/completions", json=sent).json())
 
 
+def bare_sockets(url: str, stack: ExitStack) -> Arm:
+    """No client at all: what threads can come to here."""
+    address, idle = urlsplit(url), deque[socket.socket]()
+    content = json.dumps(body(0)).encode()
+    sent = b"POST / HTTP/1.1\r\nContent-Length: %d\r\n\r\n" % len(content) + content
+
+    def connected() -> socket.socket:
+        made = socket.create_connection((address.hostname, address.port))
+        made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return stack.enter_context(made)
+
+    def one(i: int) -> object:
+        try:
+            connection = idle.pop()
+        except IndexError:
+            connection = connected()
+        connection.sendall(sent)
+        left = len(ANSWER)
+        while left:
+            left -= len(connection.recv(2**16))
+        idle.append(connection)
+        return left
+
+    return on_threads(one)
+
+
 def bare_aiohttp(url: str, stack: ExitStack) -> Arm:
     import aiohttp
 
@@ -135,6 +175,7 @@ ARMS: dict[str, tuple[Callable[[str, ExitStack], Arm], str | None]] = {
     "`openai`, `post`": (openai_post, None),
     "`openai`, `chat.completions.create`": (openai_as_usual, None),
     "bare httpx": (bare_httpx, None),
+    "threads with a bare socket": (bare_sockets, None),
     "bare aiohttp": (bare_aiohttp, "aiohttp"),
     "DSPy's `Predict`": (dspy_predict, "dspy"),
 }
@@ -148,13 +189,16 @@ def measured(arm: Arm, calls: int, in_flight: int) -> tuple[float, float]:
     return 1e3 * spent / calls, calls / seconds
 
 
-def compare(rounds: int) -> None:
+def compare(rounds: int, only: list[str]) -> None:
+    """All arms in turns, or those with one of the words `only` in their name."""
     installed = {
         name: make
         for name, (make, package) in ARMS.items()
-        if package is None or importlib.util.find_spec(package)
+        if (package is None or importlib.util.find_spec(package))
+        and (not only or any(word in name for word in only))
     }
     best: dict[tuple[str, int], tuple[float, float]] = {}
+    took: dict[int, float] = {}  # milliseconds that the endpoint held a request
     with ExitStack() as stack:
         quick = stack.enter_context(endpoint(0.0))
         late = stack.enter_context(endpoint(LATENCY))
@@ -163,12 +207,16 @@ def compare(rounds: int) -> None:
             for in_flight in (1, *IN_FLIGHT):
                 for name, (at_once, after_latency) in arms.items():
                     arm = at_once if in_flight == 1 else after_latency
-                    calls = 200 if in_flight == 1 else max(400, 20 * in_flight)
+                    calls = 200 if in_flight == 1 else max(800, 20 * in_flight)
                     cpu, rate = measured(arm, 20 if turn == 0 else calls, in_flight)
                     if turn:
                         least, most = best.get((name, in_flight), (cpu, rate))
                         best[name, in_flight] = min(cpu, least), max(rate, most)
+                if (held_for := held(late)) and turn:
+                    took[in_flight] = min(took.get(in_flight, math.inf), held_for)
     show(installed, best)
+    print("| (held by the endpoint) | |", " | ".join(f"{took[k]:.2f} ms" for k in IN_FLIGHT), "|")
+    print(f"\nload average {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores")
 
 
 def show(names: object, best: dict[tuple[str, int], tuple[float, float]]) -> None:
@@ -181,7 +229,6 @@ def show(names: object, best: dict[tuple[str, int], tuple[float, float]]) -> Non
             cpu, rate = best[name, k]
             cells.append(f"{rate:.0f}/s, {100 * rate / ideal[k]:.0f}%, {cpu:.2f} ms")
         print(f"| {name} | " + " | ".join(cells), "|")
-    print(f"\nload average {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores")
 
 
 def profile() -> None:
@@ -201,7 +248,7 @@ def profile() -> None:
 
 
 def part_of(file: str, function: str) -> str:
-    if "recv" in function or "send" in function:
+    if any(word in function for word in ("recv", "send", "poll")):
         return "the socket"
     if f"{os.sep}mipro{os.sep}" in file:
         return "mipro: " + file.split(f"{os.sep}mipro{os.sep}")[-1].split(os.sep)[0]
@@ -213,9 +260,10 @@ def part_of(file: str, function: str) -> str:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--only", nargs="*", default=[], metavar="WORD", help="only these arms")
     parser.add_argument("--profile", action="store_true")
     chosen = parser.parse_args()
     if chosen.profile:
         profile()
     else:
-        compare(chosen.rounds)
+        compare(chosen.rounds, chosen.only)

@@ -46,7 +46,7 @@ class Journal:
         self._file = LineFile(self.path)
         try:
             self._begin(resume)
-        except BaseException:
+        except BaseException:  # nobody else can close it
             self.close()
             raise
 

@@ -90,7 +90,7 @@ class LineFile:
         self._lock: Path | None = None
         try:
             self._take()
-        except BaseException:
+        except BaseException:  # nobody else can close it
             os.close(self._file)
             raise
         _OPEN.add(self)
@@ -111,7 +111,7 @@ class LineFile:
         except OSError as error:
             self._cut(before)
             raise _unwritten(self.path, error) from error
-        except BaseException:
+        except BaseException:  # interrupted: half a line must not stay
             if data:
                 self._cut(before)
             raise

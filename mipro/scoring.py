@@ -120,7 +120,7 @@ class Job:
             return self.metric(example, run.prediction, run.trace), _reason(run.error)
         except MetricError as fault:  # the metric is at fault, not one reply
             raise MetricError(f"{fault} (example {index})") from fault
-        except Exception as fault:
+        except Exception as fault:  # the user's metric may raise anything: it costs this example
             if isinstance(fault, LMError) and fault.systemic:
                 raise  # a judge's endpoint: every other example would meet it too
             reason = f"metric {self.metric.name} raised {type(fault).__name__}: {fault}"

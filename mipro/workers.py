@@ -75,7 +75,7 @@ class Handed(Generic[R]):
         try:
             for i, item in enumerate(items):
                 self._awaited[executor.submit(job, i, item)] = i
-        except BaseException:
+        except BaseException:  # interrupted too: nothing is left behind that nobody waits for
             self.cancel()
             raise
         for future in self._awaited:

@@ -15,17 +15,24 @@ Two kinds of fault have two allowances:
   call, and no more (figures: `experiments/reliability.md`).
 
 Which call draws the last of the credit depends on the order of threads. Until then nothing does.
+
+Whoever makes a call may have less time than that (a budget in seconds): a try that has begun ends
+by its own time-out, but none begins, nor is waited for, after `trying_until`.
 """
 
 from __future__ import annotations
 
+import math
 import random
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from enum import Enum, auto
 
-from mipro.lm.base import Usage
+from mipro.lm.base import LMError, Usage
 
 FREE = 2  # further tries for a useless reply that need no credit
 CREDIT = 40
@@ -33,6 +40,38 @@ EARNED = 10  # what a prompt that is refused each time draws at most, by default
 RECENT = 5.0  # seconds for which an endpoint that was found gone is not waited for anew
 MANY = 30  # silent tries after which the prompt is suspected, and not the endpoint
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 8.0  # seconds, as the `openai` client has them
+
+
+_until: ContextVar[float] = ContextVar("mipro_until", default=math.inf)
+
+
+class OutOfTime(LMError):
+    """The caller's time was up before the call could be tried again (systemic)."""
+
+    systemic = True
+
+
+@contextmanager
+def trying_until(moment: float) -> Iterator[None]:
+    """Calls made in it (in this thread) are not tried again after `moment`, by `time.monotonic`."""
+    token = _until.set(min(moment, _until.get()))
+    try:
+        yield
+    finally:
+        _until.reset(token)
+
+
+def waited(seconds: float) -> bool:
+    """Wait before another try. False: the caller's time is up, and no longer was waited."""
+    end, until = time.monotonic() + seconds, _until.get()
+    while (left := min(end, until) - time.monotonic()) > 0:
+        time.sleep(left)
+    return end < until
+
+
+def is_late() -> bool:
+    """Is the caller's time up?"""
+    return time.monotonic() >= _until.get()
 
 
 class Fault(Enum):

@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol, runtime_checkable
@@ -197,6 +198,26 @@ class Wrapper(LM, Protocol):
     def over(self, own: LM, /) -> LM:
         """The same wrapping, the same books, around `own`."""
         ...
+
+
+class OverLM(ABC):
+    """An LM over another, `lm`, by whose name and identity it goes. A class of it is final."""
+
+    lm: LM
+
+    @property
+    def model(self) -> str:
+        """The other's model."""
+        return self.lm.model
+
+    @property
+    def identity(self) -> str:
+        """The other's identity."""
+        return self.lm.identity
+
+    @abstractmethod
+    def __call__(self, request: Request, /) -> Completion:
+        """Answer `request`. Raises as the other does."""
 
 
 @runtime_checkable

@@ -17,10 +17,12 @@ from mipro.lm.price import Price
 class BudgetExceeded(LMError):
     """A call refused: the budget's `limit` ("calls", "tokens", "usd" or "seconds") is reached.
 
-    Systemic, as any other call would be refused as well.
+    Systemic, as any other call would be refused as well. `began`: it was made, in vain, and refused
+    the time to be tried again; `usage` and `retries` are what it took.
     """
 
     systemic = True
+    began = False
 
     def __init__(self, limit: str, most: float, spent: float, kept: float = 0) -> None:
         self.limit, self.most, self.spent, self.kept = limit, most, spent, kept

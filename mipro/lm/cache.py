@@ -18,7 +18,7 @@ import time
 import weakref
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, final
 
 from mipro import strict
 from mipro.lm.base import (
@@ -27,6 +27,7 @@ from mipro.lm.base import (
     Completion,
     Keyed,
     LMError,
+    OverLM,
     Request,
     Usage,
     through,
@@ -46,7 +47,8 @@ class CacheError(LMError):
     systemic = True
 
 
-class Cached:
+@final
+class Cached(OverLM):
     """Answers from the cache at `path`, else from `lm`, whose reply it keeps.
 
     `path=None` keeps the replies in memory. A hit is the stored completion with `cached=True`; its
@@ -61,16 +63,6 @@ class Cached:
         self._lock = self._flights.lock  # over the connection too
         self._owner: Cached | None = None  # whose connection it is, if another's
         self._connect()
-
-    @property
-    def model(self) -> str:
-        """The wrapped LM's model."""
-        return self.lm.model
-
-    @property
-    def identity(self) -> str:
-        """The wrapped LM's identity: remembering changes no reply."""
-        return self.lm.identity
 
     def __call__(self, request: Request, /) -> Completion:
         """The stored reply to `request`, else the LM's. Raises as it does, and `CacheError`."""

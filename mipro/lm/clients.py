@@ -66,7 +66,8 @@ def post_chat(
     """The reply to `body`, `timeout` in seconds a try. Raises `openai.OpenAIError` after retries.
 
     A reply that is no chat completion is `Damaged`. A body that can't be written as JSON is a
-    `TypeError` or `ValueError`, before anything is sent.
+    `TypeError` or `ValueError`, before anything is sent. Where the caller's time is up before it
+    can be tried again, it is `OutOfTime`.
     """
     from mipro.lm.transport import http
 
@@ -76,7 +77,14 @@ def post_chat(
             f"{base_url}/chat/completions",  # whole, which spares the client joining it each time
             cast_to=http.Response,
             body=body,
-            options={"max_retries": max_retries},
+            options={
+                "max_retries": max_retries,
+                # the rest as it is by default, which the client would make anew for each call (the
+                # idempotency key, sent to nobody, of the system's random numbers)
+                "headers": {},
+                "timeout": client.openai.timeout,
+                "idempotency_key": "unused",
+            },
         )
     retries = retries_of(response.request)
     try:
@@ -114,12 +122,13 @@ def _built(base_url: str, key: Key, timeout: float) -> _Client:
     import openai
 
     from mipro.lm.transport import Client, tls
+    from mipro.lm.waits import OpenAI
 
     atexit.unregister(close_clients)  # so that it is registered once
     atexit.register(close_clients)
     gate = Gate()
     direct = not _is_proxied(base_url)
-    client = openai.OpenAI(
+    client = OpenAI(
         api_key=key,
         base_url=base_url,
         timeout=openai.Timeout(timeout, connect=min(timeout, 10.0)),

@@ -10,12 +10,13 @@ that a run ends instead of scoring the silence. No error shows the key.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mipro.lm import base, clients
-from mipro.lm.allowance import Allowance, Call, Fault
+from mipro.lm.allowance import Allowance, Call, Fault, OutOfTime, is_late
 from mipro.lm.base import Completion, LMError, Message, Request, Usage
 from mipro.lm.clients import Key, Reply
 from mipro.lm.status import read_status
@@ -28,6 +29,19 @@ WORD = Request((Message("user", "Hello"),), max_tokens=16)  # is anybody there?
 NO_KEY = "no-key-needed"
 _GONE = " A question of a word ended so too: the endpoint is failing."
 _OUT_OF_MONEY = "insufficient_quota"  # a 429 that no waiting helps
+
+
+class Unwritable(Exception):
+    """Why the body of a request is no JSON."""
+
+
+def why_no_request(error: Exception, body: Mapping[str, Any]) -> Exception:
+    """What a client that stumbled over `body` met: an `Unwritable`, or `error` where it is JSON."""
+    try:
+        json.dumps(body, ensure_ascii=False, allow_nan=False).encode()
+    except (TypeError, ValueError) as reason:
+        return Unwritable(str(reason))
+    return error
 
 
 class Tried(NamedTuple):
@@ -55,7 +69,13 @@ class Failures:
     post_word: Callable[[Key, int], Reply]
 
     def error(self, tried: Tried, key: Key, call: Call) -> LMError:
-        """What a call met that came to nothing."""
+        """What a call met that came to nothing; where its caller's time was up first, that."""
+        problem = self._met(tried, key, call)
+        if isinstance(tried.answer, OutOfTime) or (tried.fault is not None and is_late()):
+            return OutOfTime(f"{self.where}: the time was up before the call could be tried again")
+        return problem
+
+    def _met(self, tried: Tried, key: Key, call: Call) -> LMError:
         import openai
 
         error = tried.answer
@@ -65,16 +85,25 @@ class Failures:
             return self._silence(error, tried, key, call)
         reason = redacted(str(error), key)
         if isinstance(error, Unusable):
-            if tried.fault is not None and self.allowance.ever_answered:
+            # whether or not it has answered before: that may have been in another process, or in an
+            # earlier sitting of the run
+            if tried.fault is not None:
                 self.ask_a_word(call, key)
             ended = _GONE if call.answers is False else ""
-            problem = base.MalformedResponseError(f"{self.where}: {reason}{ended}")
-            problem.systemic = bool(ended)
-            return problem
-        return LMError(
-            f"The request to {self.where} cannot be written as JSON ({reason}). Look for text "
-            "that is no Unicode, or NaN."
+            useless = base.MalformedResponseError(f"{self.where}: {reason}{ended}")
+            useless.systemic = bool(ended)
+            return useless
+        if isinstance(error, Unwritable):
+            return LMError(
+                f"The request to {self.where} cannot be written as JSON ({reason}). Look for text "
+                "that is no Unicode, or NaN."
+            )
+        problem = LMError(
+            f"{self.where}: the `openai` client failed ({type(error).__name__}: {reason}). See "
+            "whether its version is one that this library is tested with."
         )
+        problem.systemic = True  # nothing in the request is at fault
+        return problem
 
     def _refusal(self, error: openai.APIStatusError, tried: Tried, key: Key, call: Call) -> LMError:
         """A status that is no success."""
@@ -141,8 +170,8 @@ class Failures:
         """Note in `call` whether the endpoint answers anything at all, asked twice at most."""
         import openai
 
-        if call.answers:
-            return  # it was asked a moment ago
+        if call.answers or is_late():
+            return  # it was asked a moment ago, or nobody waits for what comes of it
         asked = 0
         most = min(2, self.allowance.max_retries + 1)
         answers = False
@@ -159,8 +188,13 @@ class Failures:
                 break
             except Damaged as error:
                 asked += error.retries + 1
+            except OutOfTime as error:
+                asked += error.retries + 1
+                break
             else:
-                asked, answers = asked + reply.retries + 1, _has_words(reply.body)
+                asked += reply.retries + 1
+                answers, usage = _read_word(reply.body)
+                call.usage += usage
         call.retries, call.answers = call.retries + asked, answers
 
 
@@ -175,12 +209,17 @@ def without(key: Key, text: str) -> str:
     return text.replace(key, "<key>") if key != NO_KEY and len(key) >= 8 else text
 
 
-def _has_words(body: dict[str, Any]) -> bool:
-    """Is a reply to a word one? Of a model that thinks first, 16 tokens may show nothing."""
+def _read_word(body: dict[str, Any]) -> tuple[bool, Usage]:
+    """Is a reply to a word one, and what it cost.
+
+    Of a model that thinks first, 16 tokens may show nothing.
+    """
     try:
-        return bool(read_reply(body, WORD, "").texts)
-    except Unusable:
-        return any(choice.get("finish_reason") == "length" for choice in body["choices"])
+        completion = read_reply(body, WORD, "")
+    except Unusable as error:
+        cut = any(choice.get("finish_reason") == "length" for choice in body["choices"])
+        return cut, error.usage
+    return bool(completion.texts), completion.usage
 
 
 def may_pass(error: openai.OpenAIError) -> bool:

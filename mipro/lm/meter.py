@@ -6,9 +6,9 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, final
 
-from mipro.lm.base import LM, Completion, LMError, Request, through
+from mipro.lm.base import LM, Completion, LMError, OverLM, Request, through
 from mipro.lm.budget import BudgetExceeded
 from mipro.lm.price import Price
 from mipro.lm.spending import Spending
@@ -193,23 +193,14 @@ class Ledger:
             self._add(role, model, entry, phase)
 
 
+@final
 @dataclass(frozen=True)
-class Metered:
+class Metered(OverLM):
     """An LM that books every call of `lm` under `role`."""
 
     lm: LM
     ledger: Ledger
     role: str = "task"
-
-    @property
-    def model(self) -> str:
-        """The wrapped LM's model."""
-        return self.lm.model
-
-    @property
-    def identity(self) -> str:
-        """The wrapped LM's identity: metering changes no reply."""
-        return self.lm.identity
 
     def over(self, own: LM) -> Metered:
         """`own`, booked under the same role in the same ledger, with its own model."""
@@ -219,8 +210,10 @@ class Metered:
         """Answer as the wrapped LM does, and book it."""
         try:
             completion = self.lm(request)
-        except BudgetExceeded as error:  # no call was made
+        except BudgetExceeded as error:
             self.ledger.refusals.append(error)
+            if error.began:
+                self.ledger.failed(self.role, self.lm.model, error)
             raise
         except LMError as error:
             self.ledger.failed(self.role, self.lm.model, error)

@@ -17,7 +17,6 @@ from __future__ import annotations
 import json
 import logging
 import os
-import time
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -25,10 +24,19 @@ from typing import Any
 from mipro.errors import ConfigError
 from mipro.lm import base, clients
 from mipro.lm.address import OPENAI_URL, checked_url, is_local, is_loopback
-from mipro.lm.allowance import Allowance, Call, Fault
+from mipro.lm.allowance import Allowance, Call, Fault, OutOfTime, waited
 from mipro.lm.base import Completion, LMError, Request
 from mipro.lm.clients import Key, Reply, close_clients
-from mipro.lm.failures import NO_KEY, WORD, Failures, Tried, may_pass, redacted, without
+from mipro.lm.failures import (
+    NO_KEY,
+    WORD,
+    Failures,
+    Tried,
+    may_pass,
+    redacted,
+    why_no_request,
+    without,
+)
 from mipro.lm.wire import Damaged, Structured, Unusable, read_reply, write_request
 
 __all__ = ["OPENAI_URL", "OpenAILM", "Structured", "close_clients", "is_loopback"]
@@ -51,7 +59,8 @@ class OpenAILM:
       the client's back-off (up to 8 s, or what Retry-After says); 0: nothing is ever tried again.
     - `patience`: seconds for which a call that gets no reply goes on trying where the endpoint has
       answered before. It is given up within `patience + timeout * (max_retries + 1)` and the
-      back-off; one that found no answer, two tries later. 0: `max_retries` is all.
+      back-off; one that found no answer, two tries later; either at the end of a budget's seconds
+      at the latest, a try under way apart. 0: `max_retries` is all.
     - `max_reasks`: further tries of a call whose replies are of no use, all paid for; from the
       third on they are drawn on a credit of the whole LM (`allowance.py`). 0 for a model that would
       give the same again.
@@ -137,9 +146,8 @@ class OpenAILM:
             tried = self._ask(request, body, key, self._allowance.tries(call))
             call.retries, call.usage = call.retries + tried.retries, call.usage + tried.usage
             pause = self._pause(tried, call, key)
-            if pause is None:
+            if pause is None or not waited(pause):
                 break
-            time.sleep(pause)
             call.retries += 1
         if isinstance(tried.answer, Completion):
             if tried.fault is None:
@@ -147,7 +155,7 @@ class OpenAILM:
             return replace(tried.answer, usage=call.usage, retries=call.retries)
         problem = self._failures.error(tried, key, call)
         problem.usage, problem.retries = call.usage, call.retries
-        if problem.systemic:
+        if problem.systemic and not isinstance(problem, OutOfTime):
             self._allowance.given_up()
         del tried  # not where it was met, nor beside it: the client's own error holds the key
         raise problem
@@ -164,8 +172,10 @@ class OpenAILM:
             return Tried(error, Fault.SILENCE if silent else None, retries)
         except Damaged as error:
             return Tried(error, Fault.DAMAGED, error.retries)
-        except (TypeError, ValueError) as error:  # from encoding the request, before it is sent
-            return Tried(error)
+        except OutOfTime as error:
+            return Tried(error, retries=error.retries)
+        except (TypeError, ValueError) as error:  # from encoding the request, or the client's own
+            return Tried(why_no_request(error, body))
         try:
             completion = read_reply(reply.body, request, self.model)
         except Unusable as error:

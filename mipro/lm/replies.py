@@ -19,11 +19,11 @@ import copy
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, final
 
 from mipro.errors import ConfigError
 from mipro.lines import LineFile, read_lines
-from mipro.lm.base import LM, Completion, LMError, Request, Usage, through
+from mipro.lm.base import LM, Completion, LMError, OverLM, Request, Usage, through
 from mipro.lm.cache import Cached
 from mipro.lm.cache import of_kind as _a
 from mipro.lm.flights import Flights
@@ -96,7 +96,7 @@ class Replies:
                 except (KeyError, TypeError, ValueError) as error:
                     what = f"no reply ({repr(error)[:200]})"
                     raise ConfigError(f"{path}, line {number}: {what}") from error
-        except BaseException:
+        except BaseException:  # nobody else can close it
             file.close()
             raise
         self._committer = Committer(file)
@@ -258,23 +258,14 @@ class Turn:
         return {"ledger": self.ledger, "role": self.role, "used": {}}
 
 
+@final
 @dataclass(frozen=True)
-class Once:
+class Once(OverLM):
     """An LM that asks `lm` once for equal requests of a run; `turn` is whose they are."""
 
     lm: LM
     replies: Replies
     turn: Turn | None = None
-
-    @property
-    def model(self) -> str:
-        """The wrapped LM's model."""
-        return self.lm.model
-
-    @property
-    def identity(self) -> str:
-        """The wrapped LM's identity: remembering changes no reply."""
-        return self.lm.identity
 
     def over(self, own: LM) -> Once:
         """`own`, its replies kept in the same place, and told apart by its identity."""

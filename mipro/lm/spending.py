@@ -2,7 +2,9 @@
 
 `calls` is exact at any concurrency, for a call is counted when it is granted. What tokens, dollars
 and time a call takes is known when it is over: these are looked at before each call, and overrun by
-no more than what was in flight. Replies that come from a cache cost nothing and are not refused.
+no more than what was in flight. A call in flight at the end of the seconds is not tried again, and
+does not wait to be (`allowance.py`); that is for LMs of this library to keep to. Replies that come
+from a cache cost nothing and are not refused.
 """
 
 from __future__ import annotations
@@ -14,9 +16,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, final
 
-from mipro.lm.base import LM, Completion, LMError, Request, Usage, through
+from mipro.lm.allowance import OutOfTime, trying_until
+from mipro.lm.base import LM, Completion, LMError, OverLM, Request, Usage, through
 from mipro.lm.budget import LIMITS, Amount, Budget, BudgetExceeded, UnpricedError
 from mipro.lm.cache import Cached
 from mipro.lm.price import Price
@@ -44,6 +47,7 @@ class Spending:
         self._started = time.monotonic()
         self._promised = Amount()
         self._detached = False
+        self._sent = math.inf  # to another process, in seconds since the epoch
         self._refusals: list[BudgetExceeded] = []
 
     @property
@@ -95,10 +99,29 @@ class Spending:
                 used, kept = getattr(spent, name), getattr(away, name)
                 ahead = 1 if name == "calls" else 0  # a call is known to take one call
                 if used + kept + ahead > most or (not ahead and used + kept >= most):
-                    refused = BudgetExceeded(name, most, used, kept)
-                    own._refusals.append(refused)
-                    raise refused
+                    raise own._refused(name, most, used, kept)
             own._spent = replace(own._spent, calls=own._spent.calls + 1)
+
+    def _refused(self, name: str, most: float, used: float, kept: float) -> BudgetExceeded:
+        self._refusals.append(BudgetExceeded(name, most, used, kept))
+        return self._refusals[-1]
+
+    @property
+    def until(self) -> float:
+        """When the seconds will be used up, by `time.monotonic`; never, where they are no limit."""
+        own = self._account()
+        with own._lock:
+            left = own._left().get("seconds", math.inf)
+        return time.monotonic() + left
+
+    def overtaken(self, error: OutOfTime) -> BudgetExceeded:
+        """The refusal of a granted call that was waiting to be tried again when they were."""
+        own = self._account()
+        with own._lock:
+            kept, most = own._kept.seconds, own._limits.get("seconds", math.inf)
+            refused = own._refused("seconds", most, own._now().seconds, kept)
+        refused.usage, refused.retries, refused.began = error.usage, error.retries, True
+        return refused
 
     def release(self) -> None:
         """Take a grant back: the reply came from a cache."""
@@ -135,8 +158,13 @@ class Spending:
 
     @contextmanager
     def allowance(self, share: Amount) -> Iterator[Spending]:
-        """In another process: a share opened for the example in hand, and what it spends."""
+        """In another process: a share opened for the example in hand, and what it spends.
+
+        Its seconds pass from when it was sent, by the clocks of both machines, whichever worker it
+        waited for.
+        """
         own = Spending(None, self.prices)
+        own._started -= max(0.0, time.time() - self._sent)
         own._limits = {name: getattr(share, name) for name in self._limits}
         token = _OPEN.set(own)
         try:
@@ -166,35 +194,26 @@ class Spending:
     def __getstate__(self) -> dict[str, Any]:
         with self._lock:
             left = {name: max(0.0, amount) for name, amount in self._left().items()}
-        return {"prices": self.prices, "limits": left}
+        return {"prices": self.prices, "limits": left, "sent": time.time()}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         Spending.__init__(self, None, state["prices"])
-        self._limits = state["limits"]
+        self._limits, self._sent = state["limits"], state["sent"]
         self._detached = True
 
 
 _OPEN: ContextVar[Spending | None] = ContextVar("mipro_allowance", default=None)
 
 
+@final
 @dataclass(frozen=True)
-class Budgeted:
+class Budgeted(OverLM):
     """An LM that asks `spending` before every call of `lm`. Raises as `lm` does, and
     `BudgetExceeded`.
     """
 
     lm: LM
     spending: Spending
-
-    @property
-    def model(self) -> str:
-        """The wrapped LM's model."""
-        return self.lm.model
-
-    @property
-    def identity(self) -> str:
-        """The wrapped LM's identity: a budget changes no reply."""
-        return self.lm.identity
 
     def over(self, own: LM) -> LM:
         """`own` under the same budget."""
@@ -204,9 +223,12 @@ class Budgeted:
         """Answer as the wrapped LM does, if there is money for it."""
         self.spending.reserve(self.lm.model)
         try:
-            completion = self.lm(request)
+            with trying_until(self.spending.until):
+                completion = self.lm(request)
         except LMError as error:  # it stays counted: the call was made
             self.spending.book(self.lm.model, error.usage)
+            if isinstance(error, OutOfTime):
+                raise self.spending.overtaken(error) from error
             raise
         if completion.cached:
             self.spending.release()

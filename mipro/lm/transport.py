@@ -7,8 +7,8 @@ things to be wished for:
   every few seconds holds a call for ever. Here a try as a whole must end by its deadline.
 - *Many threads.* There every request locks a pool and looks through all of its connections, and a
   thread hands over the interpreter several times a request. Here an idle connection is popped off
-  a stack, the request leaves in one piece, and the reply is read by the standard library:
-  `experiments/throughput.md` has what that is worth.
+  a stack, the request leaves in one piece, the socket is asked for nothing but what is there, and
+  the reply is read by the standard library: `experiments/throughput.md` has what that is worth.
 
 `Client` does the same one step above: one address, one set of headers and no cookies need no
 merging. Only what a call for a completion needs is here: no HTTP/2, no proxies, no streams
@@ -26,6 +26,7 @@ import socket
 import ssl
 import time
 from collections import deque
+from collections.abc import Callable
 from http.client import HTTPException, HTTPResponse, IncompleteRead
 from typing import Any
 
@@ -61,13 +62,15 @@ class Client(openai.DefaultHttpxClient):
         """The request, its URL parsed once and its headers as they are given."""
         if parts.get("params") or parts.get("files"):
             return super().build_request(method, url, **parts)
-        if (parsed := self._urls.get(url)) is None:
-            parsed = self._urls[url] = http.URL(url)
+        if isinstance(url, str):  # as the client has it on httpx2
+            url = self._urls.get(url) or self._urls.setdefault(url, http.URL(url))
+        content = parts["content"]
+        whole = [(b"Host", url.netloc), (b"Content-Length", b"%d" % len(content))]
         return http.Request(
             method,
-            parsed,
-            content=parts["content"],
-            headers=parts["headers"],
+            url,
+            headers=http.Headers(parts["headers"]).raw + whole,
+            stream=http.ByteStream(content),  # spares the package finding out what the content is
             extensions={"timeout": parts["timeout"].as_dict()},
         )
 
@@ -142,7 +145,7 @@ class Transport(http.BaseTransport):  # type: ignore[misc]
             connection.close()
         self._gate.leave()
         try:
-            return _Connection(origin, timeout)
+            return _Connection(origin, timeout, self._gate)
         except TimeoutError as error:
             raise http.ConnectTimeout("no connection in time") from error
         except OSError as error:
@@ -150,9 +153,9 @@ class Transport(http.BaseTransport):  # type: ignore[misc]
 
 
 class _Connection:
-    """An open socket to one server."""
+    """An open socket to one server, which never blocks: who waits for it leaves `gate` before."""
 
-    def __init__(self, origin: tuple[str, str, int | None], timeout: float) -> None:
+    def __init__(self, origin: tuple[str, str, int | None], timeout: float, gate: Gate) -> None:
         scheme, host, port = self.origin = origin
         address = (host, port or (443 if scheme == "https" else 80))
         self._socket = socket.create_connection(address, timeout)
@@ -160,19 +163,26 @@ class _Connection:
             self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             if scheme == "https":
                 self._socket = tls().wrap_socket(self._socket, server_hostname=host)
-        except BaseException:
+            self._socket.setblocking(False)
+        except BaseException:  # nobody else can close it
             self._socket.close()
             raise
+        self._gate = gate
+        self._poll = select.poll()
+        self._poll.register(self._socket)
         self._used = time.monotonic()
 
     def send(self, request: bytes, deadline: float) -> None:
         """Send a request. Raises `TimeoutError` past the deadline."""
-        self._socket.settimeout(_left(deadline))
-        self._socket.sendall(request)
+        left = memoryview(request)
+        while left:
+            left = left[self._when_ready(self._socket.send, left, select.POLLOUT, deadline) :]
 
     def receive(self, method: str, deadline: float) -> tuple[HTTPResponse, bytes]:
         """The response to it, and its body. Raises `TimeoutError` past the deadline."""
-        source: Any = _Reading(self._socket, deadline)
+        if self.origin[0] == "http":  # under TLS some of it may have been read before
+            self._wait(select.POLLIN, deadline)
+        source: Any = _Reading(self, deadline)
         response = HTTPResponse(source, method=method)
         try:
             response.begin()
@@ -182,22 +192,45 @@ class _Connection:
         self._used = time.monotonic()
         return response, body
 
+    def read_into(self, buffer: Any, deadline: float) -> int:
+        """How many bytes were put into `buffer`: what there is; 0 at the end."""
+        return self._when_ready(self._socket.recv_into, buffer, select.POLLIN, deadline)
+
     def is_alive(self) -> bool:
         """Not left too long, nor hung up on: an idle connection has nothing to be read."""
-        if time.monotonic() - self._used > _KEPT:
-            return False
-        poll = select.poll()
-        poll.register(self._socket, select.POLLIN)
-        return not poll.poll(0)
+        return time.monotonic() - self._used <= _KEPT and not self._is_ready(select.POLLIN, 0.0)
 
     def close(self) -> None:
         self._socket.close()
 
+    def _when_ready(self, act: Callable[[Any], int], data: Any, event: int, deadline: float) -> int:
+        """`act(data)`, as soon as the socket lets it. TLS may have to read in order to write."""
+        while True:
+            _left(deadline)
+            try:
+                return act(data)
+            except ssl.SSLWantReadError:
+                self._wait(select.POLLIN, deadline)
+            except ssl.SSLWantWriteError:
+                self._wait(select.POLLOUT, deadline)
+            except BlockingIOError:
+                self._wait(event, deadline)
+
+    def _wait(self, event: int, deadline: float) -> None:
+        self._gate.leave()
+        if not self._is_ready(event, _left(deadline)):
+            raise TimeoutError("the deadline has passed")
+
+    def _is_ready(self, event: int, seconds: float) -> bool:
+        """Is it so within so many seconds? An end of the connection, or an error, is ready too."""
+        self._poll.modify(self._socket, event)
+        return bool(self._poll.poll(1e3 * seconds))
+
 
 class _Reading(io.RawIOBase):
-    """What arrives on a socket before the deadline, in the form that `HTTPResponse` reads."""
+    """What arrives on a connection before the deadline, in the form that `HTTPResponse` reads."""
 
-    def __init__(self, source: socket.socket, deadline: float) -> None:
+    def __init__(self, source: _Connection, deadline: float) -> None:
         self._source, self._deadline = source, deadline
 
     def makefile(self, mode: str) -> io.BufferedReader:
@@ -207,8 +240,7 @@ class _Reading(io.RawIOBase):
         return True
 
     def readinto(self, buffer: Any) -> int:
-        self._source.settimeout(_left(self._deadline))
-        return self._source.recv_into(buffer)
+        return self._source.read_into(buffer, self._deadline)
 
 
 def _left(deadline: float) -> float:
@@ -220,8 +252,9 @@ def _left(deadline: float) -> float:
 
 def _head(request: Any) -> bytes:
     """The request line and headers. No value can hold a line break: the client's are its own."""
-    lines = [b"%s: %s" % (name, value) for name, value in request.headers.raw]
-    if any(b"\r" in line or b"\n" in line for line in lines):
-        raise http.LocalProtocolError("a header holds a line break")
+    headers = request.headers.raw
     first = b"%s %s HTTP/1.1" % (request.method.encode("ascii"), request.url.raw_path)
-    return b"\r\n".join([first, *lines, b"", b""])
+    head = b"\r\n".join([first, *map(b": ".join, headers), b"", b""])
+    if head.count(b"\r") + head.count(b"\n") != 2 * (len(headers) + 2):
+        raise http.LocalProtocolError("a header holds a line break")
+    return head

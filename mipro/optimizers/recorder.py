@@ -83,7 +83,7 @@ class Recorder:
             journal = Journal(self.directory / "journal.jsonl", resume=sitting.resume)
             try:
                 replies.keep(self.directory / "replies.jsonl", resume=sitting.resume)
-            except BaseException:
+            except BaseException:  # nobody else can close it
                 journal.close()
                 raise
             self.journal, self.replies = journal, replies

@@ -134,7 +134,7 @@ def _call(module: Predict, name: str, run: RunContext, inputs: Mapping[str, Any]
         raise Over if run.in_vain > PATIENCE else run.fatal
     completion: Completion | None = None
     try:
-        completion = lm(request)
+        completion = _answered(lm, request)
         outputs = _parsed(run, signature, completion, name)
     except (LMError, ParseError) as error:
         run.calls.append(asked.record({}, completion, error))
@@ -144,6 +144,21 @@ def _call(module: Predict, name: str, run: RunContext, inputs: Mapping[str, Any]
         raise
     run.calls.append(asked.record(outputs, completion, None))
     return Prediction(types.snapshot(outputs))
+
+
+def _answered(lm: LM, request: Request) -> Completion:
+    """What the LM says. What it may not raise is its own fault, and no example's: systemic."""
+    try:
+        return lm(request)
+    except LMError:
+        raise
+    except Exception as error:  # a user's own LM may raise anything
+        fault = LMError(
+            f"the LM {lm.model} raised {type(error).__name__}: {error}. An LM raises `LMError`s "
+            "only: one that is not systemic costs its example, anything else ends the run."
+        )
+        fault.systemic = True
+        raise fault from error
 
 
 def _parsed(

@@ -10,12 +10,13 @@ from __future__ import annotations
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mipro.data import Example
-from mipro.lm.base import Completion, Message, Request
+from mipro.lm.base import Completion, Message, OverLM, Request
 from mipro.lm.simulated import SimulatedLM
 from mipro.lm.simulated.model import beginning
 from mipro.metrics import Metric
@@ -29,8 +30,9 @@ _Put = tuple[tuple[Message, ...], float | None]
 _Known = dict[_Put, Options]
 
 
+@final
 @dataclass
-class _Path:
+class _Path(OverLM):
     """An LM whose turns are prescribed: reply `path[i]` at turn i, beyond it the first.
 
     A request put twice in a run is one turn: the embedded LM gives it the same reply.
@@ -42,16 +44,6 @@ class _Path:
     taken: list[tuple[int, int]] = field(default_factory=list)  # (choice, choices) at each turn
     said: dict[_Put, str] = field(default_factory=dict)  # request → reply
     probability: float = 1.0
-
-    @property
-    def model(self) -> str:
-        """The embedded LM's."""
-        return self.lm.model
-
-    @property
-    def identity(self) -> str:
-        """The embedded LM's."""
-        return self.lm.identity
 
     def __call__(self, request: Request, /) -> Completion:
         """The prescribed reply."""

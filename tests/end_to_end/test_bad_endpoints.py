@@ -8,6 +8,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from typing import Any
 
 import pytest
@@ -102,8 +103,8 @@ def clean(world: World) -> mipro.Result:
         ("cut_off", base.UnavailableError, 3, "cut off"),
         ("half_json", base.MalformedResponseError, 4, "is not JSON"),
         ("wrong_fields", base.MalformedResponseError, 4, "no message"),
-        ("empty", base.MalformedResponseError, 2, "no text"),
-        ("refusal", base.MalformedResponseError, 2, "Reword the prompt"),
+        ("empty", base.MalformedResponseError, 4, "no text"),
+        ("refusal", base.MalformedResponseError, 4, "Reword the prompt"),
         ("wrong_key", base.AuthError, 1, "Check the key"),
         ("unknown_model", base.ModelNotFoundError, 1, "model's name"),
         ("context_too_small", base.ContextLengthError, 1, "fewer or shorter demonstrations"),
@@ -182,7 +183,7 @@ def test_with_all_faults_at_once_the_defaults_come_to_the_same(seed, server, wor
         ("wrong_key", base.AuthError, "Check the key"),
         ("unknown_model", base.ModelNotFoundError, "model's name"),
         ("context_too_small", mipro.errors.RunError, "fewer or shorter demonstrations"),
-        ("refusal", mipro.errors.RunError, "Reword the prompt"),
+        ("refusal", base.MalformedResponseError, "Reword the prompt"),
     ],
 )
 @pytest.mark.parametrize("threads", [pytest.param(1, marks=pytest.mark.faults), 8])
@@ -275,3 +276,95 @@ def test_a_run_outlives_an_outage_far_longer_than_its_retries(
         over.join()
     assert faulty.counts[fault] > 5 * threads  # the retries of a call to a dead endpoint, and more
     is_as_clean(result, clean)
+
+
+@pytest.mark.usefixtures("_hasty")
+@pytest.mark.parametrize("fault", slow_but(["empty"], ["empty", "refusal"]))
+def test_a_run_resumed_on_an_endpoint_that_has_nothing_to_say_ends_too(
+    fault, server, world, tmp_path
+):
+    """The LM of a new process has never been answered, and its run has."""
+    given = (world.program, world.train, world.metric)
+    data = {"val": world.val, "test": world.test}
+    with proxy(server, {}) as faulty:
+
+        def dies(event: Any) -> None:
+            if event["event"] == "trial" and event["number"] == 1:
+                faulty.rates = {fault: 1.0}
+
+        with pytest.raises(base.MalformedResponseError):
+            run(world, lm_at(faulty), tmp_path, on_event=dies, method="bayesian_bootstrap")
+        with pytest.raises(base.MalformedResponseError) as caught:
+            mipro.resume(tmp_path, *given, lm=lm_at(faulty), **data)
+    assert caught.value.systemic
+    trials = [e for e in read_journal(tmp_path / "journal.jsonl") if e["event"] == "trial"]
+    assert [e["number"] for e in trials] == [0, 1]
+    assert not (tmp_path / "result.json").exists()
+
+
+@pytest.mark.usefixtures("_hasty")
+@pytest.mark.parametrize("fault", slow_but(["empty"], ["empty", "refusal", "half_json"]))
+def test_an_endpoint_that_has_nothing_more_to_say_ends_a_run_on_processes_too(
+    fault, server, world, tmp_path
+):
+    """Each process has an LM of its own for each candidate, which was never answered before."""
+    with proxy(server, {}) as faulty, ProcessPoolExecutor(2) as pool:
+
+        def dies(event: Any) -> None:
+            if event["event"] == "trial" and event["number"] == 1:
+                faulty.rates = {fault: 1.0}
+
+        with pytest.raises(base.MalformedResponseError, match="A question of a word") as caught:
+            run(
+                world,
+                lm_at(faulty, timeout=10.0),
+                tmp_path,
+                on_event=dies,
+                executor=pool,
+                method="bayesian_bootstrap",  # which asks nothing in this process
+                forecasts=False,
+            )
+    assert caught.value.systemic
+    events = read_journal(tmp_path / "journal.jsonl")
+    trials = [e for e in events if e["event"] == "trial"]
+    assert [e["number"] for e in trials] == [0, 1]
+    assert not any(e["failures"] for e in trials)
+    assert events[-1]["event"] == "error"
+    assert not (tmp_path / "result.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("fault", "in_flight"), slow_but(["rate_limit"], [("server_error", 1), ("rate_limit", 2)])
+)
+def test_a_budget_in_seconds_ends_a_run_that_waits_for_its_endpoint(
+    fault, in_flight, server, world, tmp_path
+):
+    """In order, with what was evaluated before, and long before the patience of ten minutes."""
+    seconds = 12.0
+    with proxy(server, {}, retry_after=100) as faulty:
+
+        def dies(event: Any) -> None:
+            if event["event"] == "trial" and event["number"] == 2:
+                faulty.rates = {fault: 1.0}
+
+        start = time.perf_counter()
+        result = run(
+            world,
+            lm_at(faulty, timeout=10.0),
+            tmp_path,
+            on_event=dies,
+            budget=mipro.Budget(seconds=seconds),
+            trials_in_flight=in_flight,
+            trials=20,
+        )
+        # on a machine whose time is others' as well; Retry-After alone asks for 100 seconds
+        assert seconds - 1 < time.perf_counter() - start < seconds + 30
+    assert result.stopped == "seconds"
+    assert result.chosen.n == len(world.val)
+    assert len(result.trials) >= 3
+    assert not any(trial.failures for trial in result.trials)
+    assert result.test is None
+    booked = {k: sum(e[k] for e in result.usage.values()) for k in ("calls", "failed", "retries")}
+    assert booked["failed"] > 0
+    assert sum(booked.values()) == faulty.counts.total()
+    assert read_journal(tmp_path / "journal.jsonl")[-1]["event"] == "end"

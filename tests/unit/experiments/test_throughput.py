@@ -12,7 +12,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parents[3] / "experiments"))
 
 import throughput
-from loopback import endpoint
+from loopback import endpoint, held
 
 from mipro.lm.openai import close_clients
 
@@ -28,6 +28,16 @@ def test_an_arm_makes_all_its_calls_at_the_latency_asked_for(name):
         close_clients()
     assert cpu > 0
     assert 0 < rate <= 4 / 0.05
+
+
+def test_the_endpoint_is_late_by_less_than_a_time_out_rounded_to_milliseconds_would_be():
+    latency = 0.0105
+    with endpoint(latency) as url, ExitStack() as stack:
+        one = throughput.bare_sockets(url, stack)
+        taken = [1 / throughput.measured(one, 1, 1)[1] for _ in range(40)]
+        says = held(url)
+    assert latency <= min(taken) < latency + 0.45e-3  # the least, on a machine that may be busy
+    assert 1e3 * latency <= says
 
 
 def test_what_others_are_measured_on_is_what_we_send():

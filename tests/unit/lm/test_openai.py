@@ -201,7 +201,24 @@ def test_what_cannot_be_sent_is_one_requests_fault(faulty):
     end = faulty((200, good()))
     assert "Unicode" in failure(lm_at(end), ask("\ud800"))
     assert "NaN" in failure(lm_at(end), ask(temperature=float("nan")))
+    assert "set is not JSON" in failure(lm_at(end), ask(schema={"type": {"object"}}))
     assert end.seen == []
+
+
+@pytest.mark.parametrize("kind", [TypeError, ValueError])
+def test_a_client_that_fails_is_not_taken_for_a_request_that_is_no_json(faulty, monkeypatch, kind):
+    """As one of another version might; every call would meet it, so it ends a run."""
+
+    def broken(*_: object, **__: object) -> None:
+        raise kind(f"no such option, {KEY}")
+
+    monkeypatch.setattr("openai.OpenAI.post", broken)
+    with pytest.raises(base.LMError) as caught:
+        lm_at(faulty((200, good())), api_key=KEY)(ask())
+    said = str(caught.value)
+    assert "JSON" not in said
+    assert f"the `openai` client failed ({kind.__name__}: no such option, <key>)" in said
+    assert caught.value.systemic
 
 
 @pytest.mark.parametrize(
@@ -240,13 +257,24 @@ def cut_off(content: object = "half a sent") -> dict:
 )
 @pytest.mark.parametrize("body", [good(content=""), good(content=None), cut_off("")])
 def test_a_reply_of_no_use_is_asked_for_again_within_both_bounds(faulty, settings, tries, body):
-    end = faulty((200, body))
+    end = faulty(*[(200, body)] * tries, (200, good()))
     with pytest.raises(base.MalformedResponseError) as caught:
         lm_at(end, **{"max_retries": 4} | settings)(ask())
-    assert len(end.seen) == tries
-    assert caught.value.retries == tries - 1
-    assert caught.value.usage == base.Usage(3 * tries, 2 * tries)  # all of them were paid
+    *asked, word = end.seen
+    assert len(asked) == caught.value.retries == tries
+    assert word["messages"] == [{"role": "user", "content": "Hello"}]
+    paid = tries + 1  # all of them were, and so was the word
+    assert caught.value.usage == base.Usage(3 * paid, 2 * paid)
     assert not caught.value.systemic
+
+
+@pytest.mark.parametrize("body", [good(content=""), good(content=None)])
+def test_an_endpoint_that_never_says_anything_is_at_fault_and_not_the_prompt(faulty, body):
+    end = faulty((200, body))
+    with pytest.raises(base.MalformedResponseError, match="A question of a word") as caught:
+        lm_at(end, max_retries=4)(ask())
+    assert caught.value.systemic
+    assert caught.value.usage.total == 5 * len(end.seen) == 5 * (3 + 2)
 
 
 def test_what_came_of_no_use_at_first_is_paid_for_as_well(faulty):

@@ -16,10 +16,14 @@ import pytest
 from lm_doubles import KEY, ask, good
 
 from mipro.lm import base, clients, transport
+from mipro.lm.gate import PLACES
 from mipro.lm.openai import OpenAILM, close_clients
 
 BODY = json.dumps(good()).encode()
-PLAIN = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(BODY) + BODY
+HEAD = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n"
+PLAIN = HEAD % len(BODY) + BODY
+LONG_BODY = json.dumps(good("y" * 2_000_000)).encode()
+LONG = HEAD % len(LONG_BODY) + LONG_BODY
 
 
 class Raw:
@@ -138,6 +142,36 @@ def test_what_is_no_whole_reply_is_retried_as_a_broken_connection(raw, reply):
     assert lm_at(raw([reply], [PLAIN]), max_retries=1)(ask()).retries == 1
 
 
+def test_what_does_not_go_through_at_once_goes_in_pieces(raw):
+    lm = lm_at(raw([LONG] * 2))
+    long = ask("x" * 2_000_000)
+    assert [lm(long).text for _ in range(2)] == ["y" * 2_000_000] * 2
+
+
+def test_a_request_that_nobody_reads_is_given_up_in_time_and_keeps_nobody_waiting():
+    """It waits on a kept connection, outside the gate."""
+    with socket.create_server(("127.0.0.1", 0)) as listener, ThreadPoolExecutor(2) as threads:
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}/v1"
+        lm = OpenAILM("m", base_url=url, max_retries=0, timeout=2.0)
+        first = threads.submit(lm, ask())
+        connection = listener.accept()[0]
+        Raw.read(connection)
+        connection.sendall(PLAIN)
+        assert first.result(10).text == "fine"
+        (client,) = clients._clients.values()
+        with ExitStack() as others:
+            for _ in range(PLACES - 1):
+                others.enter_context(client.gate)
+            unread = threads.submit(lm, ask("x" * 20_000_000))
+            assert connection.recv(1)  # it is being sent
+            assert client.gate._free.acquire(timeout=1.5)
+            client.gate._free.release()
+            assert not unread.done()
+            assert isinstance(unread.exception(10), base.LMTimeoutError)
+        connection.close()
+        close_clients()
+
+
 def test_a_redirect_is_followed(raw):
     end = raw([PLAIN])
     there = end.url.encode() + b"/chat/completions"
@@ -154,7 +188,7 @@ def test_certificates_are_checked(raw, tmp_path, monkeypatch):
     subprocess.run([*made, "-keyout", key, "-out", certificate], check=True, capture_output=True)
     server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     server.load_cert_chain(certificate, key)
-    end = raw([], [PLAIN] * 2, wrap=lambda connection: server.wrap_socket(connection, True))
+    end = raw([], [PLAIN, LONG], wrap=lambda connection: server.wrap_socket(connection, True))
     url = end.url.replace("http://127.0.0.1", "https://localhost")
     lm = OpenAILM("m", base_url=url, max_retries=0, timeout=5.0)
     transport.tls.cache_clear()
@@ -163,7 +197,8 @@ def test_certificates_are_checked(raw, tmp_path, monkeypatch):
     close_clients()
     monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
     transport.tls.cache_clear()
-    assert [lm(ask()).text for _ in range(2)] == ["fine"] * 2
+    long = ask("x" * 2_000_000)  # more than goes out, or comes in, at once
+    assert [lm(request).text for request in (ask(), long)] == ["fine", "y" * 2_000_000]
     transport.tls.cache_clear()
 
 

@@ -6,10 +6,10 @@ from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 
 import pytest
-from doubles import QA, CountingLM, EchoLM, chat, examples
+from doubles import QA, CountingLM, EchoLM, asked, chat, examples
 
 import mipro
-from mipro.lm.base import LMTimeoutError, UnavailableError
+from mipro.lm.base import Completion, LMError, LMTimeoutError, Request, UnavailableError
 
 
 class Forgiving(mipro.Program):
@@ -81,6 +81,26 @@ def test_a_single_call_marked_as_systemic_counts_as_such():
     error.systemic = True
     with pytest.raises(LMTimeoutError):
         Forgiving()(question="q0", lm=CountingLM(lambda request: error))
+
+
+class Unruly(CountingLM):
+    """An LM of a user's own, which leaves it to its client to raise what it likes."""
+
+    def __init__(self) -> None:
+        super().__init__(lambda request: chat(answer=asked(request, "question")))
+
+    def __call__(self, request: Request, /) -> Completion:
+        if self.calls >= 2:
+            raise ConnectionResetError("the line went dead")
+        return super().__call__(request)
+
+
+@pytest.mark.parametrize("program", [QA(), Forgiving()])
+def test_an_lm_that_raises_what_no_lm_may_ends_the_run_and_costs_no_example_its_score(program):
+    with pytest.raises(LMError, match="counting raised ConnectionResetError: the line") as caught:
+        mipro.evaluate(program, examples(5), mipro.metrics.exact_match("answer"), lm=Unruly())
+    assert caught.value.systemic
+    assert isinstance(caught.value.__cause__, ConnectionResetError)
 
 
 def test_a_judge_without_an_lm_is_no_score():
