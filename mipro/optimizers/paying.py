@@ -30,7 +30,7 @@ from typing import NamedTuple, final
 import numpy as np
 
 from mipro.tpe.parzen import Floats
-from mipro.tpe.split import Pool, example_variance, normal_cdf
+from mipro.tpe.split import Pool, example_variance
 
 SPREADS = 2.0 ** np.arange(-4, 2)  # from next to nothing to twice all that is seen
 WIDE = 3.0  # in the same units: what the program came with may lie far from what was proposed
@@ -110,6 +110,7 @@ class Paying:
     def _better(self, effects: _Effects, slot: int, tau: float, further: int) -> float:
         """P(max of `further` draws of N(0, τ²) > a_best): a_best ~ N by Gauss and Hermite."""
         from scipy.linalg import solve_triangular
+        from scipy.special import ndtr
 
         start, end = self.starts[slot : slot + 2]
         best = start + int(np.argmax(effects.mean[start:end]))
@@ -117,7 +118,7 @@ class Paying:
         unit[best] = 1
         part = solve_triangular(effects.half, unit, lower=True)
         height = effects.mean[best] + (part @ part) ** 0.5 * NODES
-        return float(1 - WEIGHTS @ normal_cdf(height / tau) ** further / WEIGHTS.sum())
+        return float(1 - WEIGHTS @ ndtr(height / tau) ** further / WEIGHTS.sum())
 
     def _believed(self, s: int) -> tuple[Floats, list[_Effects]]:
         """How likely each of `SPREADS` is for one of the spreads, given the others; and a."""

@@ -6,10 +6,10 @@
 4. `evidence`: one kernel for good and bad
 5. `split`: which trials are good: pooling, shrinkage, γ
 6. `kriging`: which to recommend: shrinkage together with those that share choices
-7. `marginals`: what each choice says alone, and which variables matter
-8. `bound`: evidence and these together: P(good | x) and its upper bound
-9. `acquisition`: where to look next: the argmax over what has not been seen
-10. `history`, `generator`: what was asked and told; what a search must keep to go on
+7. `history`, `generator`: what was asked and told; what a search must keep to go on
+8. `regression`: what each choice is worth alone
+9. `bound`: evidence and this together: P(good | x) and its upper bound
+10. `acquisition`: where to look next: the argmax over what has not been seen
 11. `sampler`: ask, tell, best; the sampler without a model
 12. `design`, `model`, `tpe`: where to begin, what to make of the trials, and all of it together
 13. `components`: what it is for a variable, a pair or a choice to matter

@@ -14,7 +14,7 @@ from typing import Any, final
 
 import numpy as np
 
-from mipro.tpe.space import INACTIVE, Codes, Config, Key, Space
+from mipro.tpe.space import Codes, Config, Key, Space
 from mipro.tpe.split import Pool, Tally
 
 
@@ -47,11 +47,11 @@ class History:
         self.keys: list[Key] = []
         self.scores: list[float] = []
         self.ns: list[int] = []
+        self.others: list[Key] = []  # of each, for what else it speaks; mostly itself
         self.pending: dict[Key, None] = {}  # ordered, unlike a set
         self.asked: dict[Key, Key] = {}  # what was asked where this came of it
         self.barred: set[tuple[int, int]] = set()  # (column, code) not to be asked now
         self.tally = Tally(len(space.sizes))
-        self.counts = np.zeros(len(space.column_of_choice))  # configurations with each choice, (C,)
         self.examples = 0  # behind all scores
 
     def tell(
@@ -71,24 +71,14 @@ class History:
             raise ValueError(f"the score of {dict(config)!r} is {value}: a finite number is needed")
         self.pending.pop(other, None)
         self.pending.pop(key, None)
-        if key not in self.tally.rows:
-            self._count(key)
         self.tally.add(key, value, int(n))
         self.keys.append(key)
         self.scores.append(value)
         self.ns.append(int(n))
         self.examples += int(n)
-        if other != key and key not in self.asked:
-            self.asked[key] = other
-            self._count(other, besides=key)
-
-    def _count(self, key: Key, besides: Key | None = None) -> None:
-        """Count the choices of ``key``, but for those it shares with ``besides``."""
-        codes = np.asarray(key, dtype=np.int64)
-        counted = codes != INACTIVE
-        if besides is not None:
-            counted &= codes != besides
-        self.counts[(codes + self.space.offsets)[counted]] += 1
+        if other != key:
+            self.asked.setdefault(key, other)
+        self.others.append(self.asked.get(key, key))
 
     def asked_codes(self) -> Codes | None:
         """What was asked for each row of `pool`, (U, D); None where always the row itself."""
@@ -128,24 +118,24 @@ class History:
         return len(self.tally) >= self.space.size()
 
     def state(self) -> dict[str, Any]:
-        """As JSON types; configurations as codes."""
+        """As JSON types; configurations as codes, and behind them what else they speak for."""
         return {
             "observations": [
-                [list(key), score, n]
-                for key, score, n in zip(self.keys, self.scores, self.ns, strict=True)
+                [list(key), score, n, *([list(other)] if other != key else [])]
+                for key, score, n, other in zip(
+                    self.keys, self.scores, self.ns, self.others, strict=True
+                )
             ],
             "pending": [list(key) for key in self.pending],
-            "asked": [[list(key), list(other)] for key, other in self.asked.items()],
         }
 
     @classmethod
     def from_state(cls, space: Space, state: Mapping[str, Any]) -> History:
         """The inverse of `state`."""
         history = cls(space)
-        asked = {tuple(codes): other for codes, other in state["asked"]}
-        for codes, score, n in state["observations"]:
-            other = asked.get(tuple(codes), codes)
-            history.tell(space.decode(codes), score, n, space.decode(other))
+        for codes, score, n, *other in state["observations"]:
+            asked = space.decode(other[0]) if other else None
+            history.tell(space.decode(codes), score, n, asked)
         for codes in state["pending"]:
             history.pending[space.key(space.decode(codes))] = None
         return history

@@ -90,6 +90,11 @@ class Tally:
         self._codes[row] = key
         self._sums[:, row] += score * n, n
 
+    def mean(self, row: int) -> tuple[float, float]:
+        """Mean score of a configuration, and the examples behind it."""
+        total, n = self._sums[:, row].tolist()
+        return total / n, n
+
     def pool(self) -> Pool:
         """What was added, each configuration once."""
         count = len(self.rows)
@@ -110,10 +115,10 @@ class Posterior:
 
 def are_counts(pool: Pool) -> bool:
     """Whether every score is a share of successes: n·y a whole number, 0 ≤ y ≤ 1."""
-    if pool.mean.min() < 0 or pool.mean.max() > 1:
-        return False
     successes = pool.mean * pool.n
-    return float(np.abs(successes - np.rint(successes)).max()) < 1e-6
+    if float(np.abs(successes - np.rint(successes)).max()) > 1e-6:
+        return False
+    return float(pool.mean.min()) >= 0 and float(pool.mean.max()) <= 1
 
 
 def example_variance(pool: Pool) -> float:
@@ -172,74 +177,67 @@ def hard_membership(values: Floats, count: int) -> Floats:
     return good
 
 
-def soft_memberships(posterior: Posterior, targets: Sequence[float]) -> Floats:
-    """P(θ_u > y*), with y* such that they sum to the target; of several (T,) at once. (T, U).
-
-    Ours. With sd → 0 it is the hard membership (equal scores share what there is).
-    """
-    return normal_cdf(_above(posterior, targets)[0])
-
-
 def soft_membership(posterior: Posterior, share: float) -> Floats:
-    """`soft_memberships` that sum to a ``share`` of all. (U,)."""
-    return np.asarray(soft_memberships(posterior, [share * len(posterior.mean)])[0])
+    """P(θ_u > y*), with y* such that they sum to a ``share`` of all. (U,). Ours.
+
+    With sd → 0 it is the hard membership (equal scores share what there is).
+    """
+    return above(posterior, quantile(posterior, share))
 
 
-def expected_improvement(posterior: Posterior, target: float) -> Floats:
+def above(posterior: Posterior, level: float) -> Floats:
+    """P(θ_u > y*), y* being ``level``. (U,)."""
+    from scipy.special import ndtr  # here, so that importing mipro stays cheap
+
+    return np.asarray(ndtr((posterior.mean - level) / _sure_sd(posterior)), dtype=float)
+
+
+def expected_improvement(posterior: Posterior, level: float) -> Floats:
     """E[max(θ_u - y*, 0)] over its largest value: by how much, not only whether. (U,) in [0, 1].
 
-    With y* of `soft_memberships`. In its place it makes the acquisition that of noisy expected
-    improvement: the expectation is over what the scores may hide (Letham et al. 2019, §4), and it
-    weighs observations as Watanabe 2023, §3.3.3 does those of exact scores.
+    In the place of `above` it makes the acquisition that of noisy expected improvement: the
+    expectation is over what the scores may hide (Letham et al. 2019, §4), and it weighs
+    observations as Watanabe 2023, §3.3.3 does those of exact scores.
     """
-    above, sd = _above(posterior, [target])
-    z = above[0]
-    gain = sd * (z * normal_cdf(z) + np.exp(-0.5 * z * z) / sqrt(2 * pi))
+    sd = _sure_sd(posterior)
+    z = (posterior.mean - level) / sd
+    gain = sd * (z * above(posterior, level) + np.exp(-0.5 * z * z) / sqrt(2 * pi))
     return np.asarray(gain / gain.max())
 
 
-def _above(posterior: Posterior, targets: Sequence[float]) -> tuple[Floats, Floats]:
-    """z = (mean_u - y*) / sd_u with Σ_u Φ(z) = each of ``targets``, (T, U); sd, never 0, (U,)."""
-    from scipy.special import ndtr, ndtri  # here, so that importing mipro stays cheap
-
-    mean, count = posterior.mean, len(posterior.mean)
+def _sure_sd(posterior: Posterior) -> Floats:
+    """sd, but never 0. (U,)."""
     widest = float(posterior.sd.max())
-    sd = np.maximum(posterior.sd, 1e-9 * (widest or max(float(mean.std()), 1.0)))
-    precision, shortest, ranked = 1 / sd, 1e-3 * float(sd.min()), np.sort(mean)
-    wanted = [target / count for target in targets]
-    goals = ndtri(wanted).tolist()
-    # were all sure, y* would be the one with so many above it
-    levels = [float(ranked[-1 - min(int(target), count - 1)]) for target in targets]
-    reach = 9 * float(sd.max())
-    brackets = [(float(ranked[0]) - reach, float(ranked[-1]) + reach)] * len(levels)
+    return np.maximum(posterior.sd, 1e-9 * (widest or max(float(posterior.mean.std()), 1.0)))
+
+
+def quantile(posterior: Posterior, share: float) -> float:
+    """y* with Σ_u P(θ_u > y*) = ``share`` · U, for a share in (0, 1)."""
+    from scipy.special import ndtr, ndtri
+
+    mean, sd = posterior.mean, _sure_sd(posterior)
+    count, goal, precision = len(mean), float(ndtri(share)), 1 / sd
+    shortest, reach = 1e-3 * float(sd.min()), 9 * float(sd.max())
+    ranked = np.sort(mean)
+    level = float(ranked[-1 - min(int(share * count), count - 1)])  # were all sure
+    low, high = float(ranked[0]) - reach, float(ranked[-1]) + reach
     for _ in range(100):
-        z = (mean - np.array(levels)[:, None]) * precision  # (T, U)
-        shares = ndtr(z).sum(axis=1) / count
-        probits = ndtri(shares).tolist()
-        slopes = (np.exp(-0.5 * z * z) @ precision / count).tolist()
-        found = True
-        for t, share in enumerate(shares.tolist()):
-            if abs(share - wanted[t]) <= 1e-7 * wanted[t]:
-                continue
-            low, high = brackets[t]
-            brackets[t] = low, high = (levels[t], high) if share > wanted[t] else (low, levels[t])
-            # Newton's step on Φ⁻¹(share), nearly a straight line; halving where it would leave.
-            # What a step leaves to do is about its square: after one so short, nothing.
-            height = exp(-0.5 * probits[t] ** 2)
-            step = (probits[t] - goals[t]) * height / slopes[t] if slopes[t] else inf
-            if low < levels[t] + step < high:
-                levels[t] += step
-                found &= abs(step) <= shortest
-            else:
-                levels[t] = 0.5 * (low + high)
-                found &= high - low <= 1e-15 * max(abs(low), abs(high))
-        if found:
+        z = (mean - level) * precision
+        found = float(ndtr(z).sum()) / count
+        if abs(found - share) <= 1e-7 * share:
             break
-    return (mean - np.array(levels)[:, None]) * precision, sd
-
-
-def normal_cdf(z: Floats) -> Floats:
-    """Φ(z), elementwise."""
-    from scipy.special import ndtr
-
-    return np.asarray(ndtr(z), dtype=float)
+        low, high = (level, high) if found > share else (low, level)
+        # Newton's step on Φ⁻¹(found), nearly a straight line; halving where it would leave.
+        # What a step leaves to do is about its square: after one so short, nothing.
+        probit = float(ndtri(found))
+        slope = float(np.exp(-0.5 * z * z) @ precision) / count
+        step = (probit - goal) * exp(-0.5 * probit**2) / slope if slope else inf
+        if low < level + step < high:
+            level += step
+            if abs(step) <= shortest:
+                break
+        else:
+            level = 0.5 * (low + high)
+            if high - low <= 1e-15 * max(abs(low), abs(high)):
+                break
+    return level

@@ -21,11 +21,14 @@ from mipro.tpe import acquisition
 from mipro.tpe.design import latin
 from mipro.tpe.generator import Seed
 from mipro.tpe.kriging import kriged
-from mipro.tpe.model import Settings, starts, upper_bound
+from mipro.tpe.model import FEW, Settings, starts, upper_bound
 from mipro.tpe.parzen import Floats, published_density
+from mipro.tpe.regression import Regression
 from mipro.tpe.sampler import Sampler
 from mipro.tpe.space import Codes, Key, Space
 from mipro.tpe.split import Pool, hard_membership, linear_gamma, shrink
+
+STARTUP = 16  # a regression needs more to go by than the 10 of TPE as published
 
 
 @final
@@ -33,7 +36,7 @@ class TPE(Sampler):
     """Tree-structured Parzen estimator over a `Space`.
 
     ``startup`` distinct configurations of a space-filling design come first; None derives it:
-    10, or a third of ``trials`` where the number planned is known, if that is less. ``seed``: an
+    16, or a third of ``trials`` where the number planned is known, if that is less. ``seed``: an
     int (0 is one like any other), SeedSequence or Generator. ``settings`` has the rest.
     """
 
@@ -55,6 +58,7 @@ class TPE(Sampler):
             settings = replace(settings, multivariate=multivariate)
         self.settings = settings
         self.startup = _startup(space, startup, trials)
+        self._regression = Regression(space)
         self._small = space.size() <= settings.exact_limit
         if settings.classic:  # published: start-up is plain random search
             self._design: list[Key] = []
@@ -105,7 +109,9 @@ class TPE(Sampler):
             )
             if leader is not None:
                 return leader
-        score, seen = upper_bound(history, pool, posterior, s), history.besides(busy)
+        self._regression.follow(history)
+        score = upper_bound(history, pool, posterior, self._regression, s)
+        seen = history.besides(busy)
         if self._small:
             return acquisition.exact(self.space, score, seen)
         found = acquisition.coordinate_ascent(
@@ -114,7 +120,7 @@ class TPE(Sampler):
             self._rng,
             seen,
             starts(pool, posterior, score, s.restarts),
-            steps=s.steps,
+            steps=s.steps if len(pool.n) <= FEW else 1,
         )
         return self._unseen(seen) if found is None else found
 
@@ -159,7 +165,7 @@ class TPE(Sampler):
 
 def _startup(space: Space, startup: int | None, trials: int | None) -> int:
     if startup is None:
-        startup = 10 if trials is None else min(10, max(1, trials // 3))
+        startup = STARTUP if trials is None else min(STARTUP, max(1, trials // 3))
     if startup < 1:
         raise ValueError(f"startup is at least 1: a model needs something to go by, not {startup}")
     return min(startup, space.size())

@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, rule
 
 from mipro.tpe import TPE, Choice, Space
-from mipro.tpe.acquisition import exact, keys_of
-from mipro.tpe.bound import UpperBound
-from mipro.tpe.evidence import Centres
-from mipro.tpe.marginals import marginals
-from mipro.tpe.parzen import Mixture, aitchison_aitken, hamming, one_hot, uniform_mixture
-from mipro.tpe.split import Pool, shrink, soft_membership
+from mipro.tpe.acquisition import exact
+from mipro.tpe.history import History
+from mipro.tpe.model import Settings, upper_bound
+from mipro.tpe.parzen import Mixture, aitchison_aitken, hamming, uniform_mixture
+from mipro.tpe.regression import Regression
+from mipro.tpe.split import Pool, shrink
 
 sys.path.insert(0, str(Path(__file__).parent))
 from tpe_strategies import all_codes, configs_of, histories, spaces
@@ -88,20 +88,21 @@ def test_growing_leaves_the_ratios_of_old_densities(data, joint):
         assert np.all(np.isfinite(ratios[1]))
 
 
-def bound_of(space, codes, good):
-    """The acquisition function of memberships, marginals and all."""
-    hot = one_hot(space, codes)
-    alone = marginals(space, good @ hot, (1 - good) @ hot, float(good.mean()))
-    ratios = 0.3 ** np.maximum(alone.relevance, 0.1)
-    return UpperBound(Centres(space, codes), good, alone, ratios, 0.3)
+def bound_of(space, told, gamma=0.3):
+    """The acquisition function of what was told, effects and all."""
+    history, regression = History(space), Regression(space)
+    for config, score, n in told:
+        history.tell(config, score, n)
+    regression.follow(history)
+    pool = history.pool()
+    return upper_bound(history, pool, shrink(pool), regression, Settings(gamma=gamma, ratio=0.3))
 
 
 @few
 @given(st.data())
 def test_every_move_scores_as_the_configuration_it_leads_to(data):
     space = data.draw(spaces())
-    pool = pooled(space, data.draw(histories(space, min_size=1)))
-    score = bound_of(space, pool.codes, soft_membership(shrink(pool), 0.3))
+    score = bound_of(space, data.draw(histories(space, min_size=1)))
     seed = data.draw(st.integers(0, 99))
     full = np.random.default_rng(seed).integers(0, space.sizes, size=(3, len(space.sizes)))
     values = score.moves(full)
@@ -121,13 +122,10 @@ def test_relabelling_choices_and_reordering_variables_permutes_the_densities(dat
     labels = [data.draw(st.permutations(range(c))) for c in sizes]
     other = Space({f"v{d}": tuple(labels[d]) for d in order})
     history = data.draw(histories(space, min_size=1))
-    pool = pooled(space, history)
-    good = soft_membership(shrink(pool), 0.3)
     values = []
     for s in (space, other):
-        codes = np.array([s.encode(space.decode(x)) for x in pool.codes])
         every = np.array([s.encode(c) for c in space.enumerate()])
-        values.append(bound_of(s, codes, good)(every))
+        values.append(bound_of(s, history)(every))
     np.testing.assert_allclose(values[0], values[1], rtol=1e-9)
 
 
@@ -136,10 +134,8 @@ def test_relabelling_choices_and_reordering_variables_permutes_the_densities(dat
 def test_exact_acquisition_equals_brute_force(data):
     space = data.draw(spaces())
     history = data.draw(histories(space, min_size=1))
-    pool = pooled(space, history)
-    good = soft_membership(shrink(pool), 0.2)
-    score = bound_of(space, pool.codes, good)
-    seen = set(keys_of(pool.codes))
+    score = bound_of(space, history, 0.2)
+    seen = {space.key(config) for config, _, _ in history}
     left = [x for x in all_codes(space) if tuple(x.tolist()) not in seen]
     found = exact(space, score, seen)
     if not left:
@@ -245,6 +241,14 @@ class AskTell(RuleBasedStateMachine):
     def tell(self, config, successes):
         for sampler in (self.plain, self.saved):
             sampler.tell(config, successes / 10, 10)
+        self.ledger.append((config, successes / 10, 10))
+
+    @rule(asked=asked, data=st.data(), successes=st.integers(0, 10))
+    def tell_what_came_of_it(self, asked, data, successes):
+        """Often of a configuration that was told before, as itself or of another."""
+        config = data.draw(configs_of(self.space))
+        for sampler in (self.plain, self.saved):
+            sampler.tell(config, successes / 10, 10, asked=asked)
         self.ledger.append((config, successes / 10, 10))
 
     @rule()

@@ -19,7 +19,7 @@ def expected(method: str, trials: int) -> Forecast:
 
 def test_what_one_sensible_step_takes_does_not_grow_with_the_trials():
     # as many random trials in both, so that the first settings drawn are the same
-    few, many = (expected("mipro_plus_plus", trials) for trials in (30, 120))
+    few, many = (expected("mipro_plus_plus", trials) for trials in (48, 192))
     assert many.smallest.calls == few.smallest.calls
     assert many.phases[PROPOSALS].calls.expected > 2.5 * few.phases[PROPOSALS].calls.expected
 
@@ -30,7 +30,7 @@ def test_proposals_of_more_trials_than_are_rehearsed_are_counted_where_they_go_o
     if method == "mipro_zero_shot":  # all its proposals are made in the first third
         assert twice == some
     else:
-        assert 1.8 < twice.expected / some.expected < 2.2
+        assert 1.75 < twice.expected / some.expected < 2.2
 
 
 def test_the_proposals_expected_are_near_those_made():

@@ -15,8 +15,8 @@ from mipro.tpe.acquisition import (
 )
 from mipro.tpe.bound import UpperBound
 from mipro.tpe.evidence import Centres
-from mipro.tpe.marginals import Marginals
 from mipro.tpe.parzen import Mixture, hamming
+from mipro.tpe.regression import Odds
 from mipro.tpe.split import Pool, shrink
 
 TREE = Space({"a": 3, "b": 2, "c": Choice(4, when=("b", 1)), "d": Choice(2, when=("c", {0, 3}))})
@@ -26,14 +26,13 @@ ALL = np.array(list(TREE.enumerate_codes()))
 def some_bound(space, seed, n=12):
     rng = np.random.default_rng(seed)
     centres = space.sample_codes(rng, n)
-    ratios = np.full(len(space.sizes), 0.2)
-    return plain(space, centres, rng.random(n), ratios, 0.2)
+    return plain(space, centres, rng.random(n), 0.2, 0.2)
 
 
-def plain(space, centres, good, ratios, base, *, prior=1.0, optimism=1.0):
-    """The bound without marginals."""
-    silent = Marginals.silent(space)
-    return UpperBound(Centres(space, centres), good, silent, ratios, base, prior, 0.0, optimism)
+def plain(space, centres, good, ratio, share, *, prior=1.0, optimism=1.0):
+    """The bound where nothing is known of single choices."""
+    silent = Odds.silent(space, share)
+    return UpperBound(Centres(space, centres), good, silent, ratio, prior, 0.0, optimism)
 
 
 @pytest.mark.parametrize("seed", range(8))
@@ -72,7 +71,7 @@ def test_without_optimism_the_upper_bound_orders_as_the_ratio():
     evidence = some_bound(TREE, 3)
     kernels = [hamming(c, 0.2) for c in TREE.sizes]
     no_prior = plain(
-        TREE, evidence.centres.codes, evidence.good, evidence.ratios, 0.2, prior=0.0, optimism=0.0
+        TREE, evidence.centres.codes, evidence.good, evidence.ratio, 0.2, prior=0.0, optimism=0.0
     )
     good = Mixture(TREE, evidence.centres.codes, evidence.good, kernels, prior=0)
     bad = Mixture(TREE, evidence.centres.codes, 1 - evidence.good, kernels, prior=0)
@@ -86,7 +85,7 @@ def test_optimism_prefers_the_less_known_of_equal_shares():
     space = Space({"a": 3})
     centres = np.array([[0]] * 8 + [[1]] * 2)
     good = np.array([1.0, 0.0] * 5)
-    known, less, _ = plain(space, centres, good, np.array([1e-6]), 0.5)(np.array([[0], [1], [2]]))
+    known, less, _ = plain(space, centres, good, 1e-6, 0.5)(np.array([[0], [1], [2]]))
     assert less > known
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 
@@ -39,20 +41,35 @@ def test_what_came_of_an_asked_configuration_is_told_once():
     assert pool.n.tolist() == [35, 80]
     asked = history.asked_codes()
     assert asked is not None
+    assert history.others == [history.space.key(NEW_B), history.keys[1]]
     # both sides of the first are counted, and the slot that they share once
     both = Centres(history.space, pool.codes, asked).choices.sum(axis=0)
-    assert history.counts.tolist() == both.tolist()
     choices = {
         (name, value): count
         for (name, value), count in zip(
             [(n, v) for n in history.space.names for v in history.space.choices(n)],
-            history.counts,
+            both,
             strict=True,
         )
     }
+    assert sum(choices.values()) == 5 + 2
     assert choices["i", 3] == choices["i", "new"] == choices["new.tip", "b"] == 1
     assert choices["demos", 2] == 2
     assert sum(choices["demos", v] for v in range(3)) == 2
+
+
+def test_what_was_asked_may_be_said_late_and_the_first_word_holds():
+    history, config = History(tree(4)), {"i": 3, "demos": 2}
+    for asked in (None, NEW_B, {**NEW_B, "new.tip": "c"}, None):
+        history.tell(config, 0.5, 5, asked)
+    key, new = history.space.key(config), history.space.key(NEW_B)
+    assert history.others == [key, new, new, new]
+    again = History.from_state(history.space, json.loads(json.dumps(history.state())))
+    assert (again.others, again.state()) == (history.others, history.state())
+    for each in (history, again):
+        codes = each.asked_codes()
+        assert codes is not None
+        assert codes.tolist() == [list(new)]
 
 
 def test_told_as_itself_it_is_as_if_nothing_were_asked():
@@ -67,13 +84,12 @@ def test_told_as_itself_it_is_as_if_nothing_were_asked():
 
 def test_a_centre_is_as_near_as_the_nearer_of_what_it_stands_for():
     space, ratio = tree(4), 0.5
-    ratios = np.full(len(space.names), ratio)
     at = np.array([space.encode({"i": 3, "demos": 2})])
     asked = np.array([space.encode(NEW_B)])
 
     def near(config):
         codes = np.array([space.encode(config)])
-        return float(Centres(space, at, asked).similarity(codes, ratios)[0, 0])
+        return float(Centres(space, at, asked).similarity(codes, ratio)[0, 0])
 
     assert near({"i": 3, "demos": 2}) == pytest.approx(1)
     assert near(NEW_B) == pytest.approx(1)
@@ -103,7 +119,9 @@ def test_state_and_growth_keep_what_was_asked():
     again = TPE.from_state(sampler.space, sampler.state())
     assert again.state() == sampler.state()
     grown = sampler.regrow(tree(5))
-    assert grown.state()["asked"] == sampler.state()["asked"] != []
+    assert grown.state()["observations"] == sampler.state()["observations"]
+    codes = list(sampler.space.key(NEW_B))
+    assert [row[3:] for row in sampler.state()["observations"]] == [[codes], []]
     assert [again.ask() for _ in range(6)] == [sampler.ask() for _ in range(6)]
 
 

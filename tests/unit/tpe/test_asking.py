@@ -13,11 +13,11 @@ from mipro.tpe.acquisition import coordinate_ascent, keys_of
 from mipro.tpe.bound import UpperBound
 from mipro.tpe.evidence import Centres
 from mipro.tpe.history import History
-from mipro.tpe.marginals import marginals
 from mipro.tpe.model import starts, top, upper_bound
-from mipro.tpe.parzen import one_hot, published_density
+from mipro.tpe.parzen import published_density
+from mipro.tpe.regression import Odds, Regression
 from mipro.tpe.sampler import again
-from mipro.tpe.split import Pool, shrink, soft_memberships
+from mipro.tpe.split import Pool, above, quantile, shrink
 
 FLAT = Space({"a": 4, "b": 3, "c": 2})
 TREE = Space({"a": 3, "b": 2, "c": Choice(4, when=("b", 1)), "d": Choice(2, when=("c", {0, 3}))})
@@ -39,19 +39,19 @@ def test_a_history_counts_each_configuration_once_and_each_example():
     told = [((0, 0, -1, -1), 0.5, 4), ((0, 1, 3, 1), 0.25, 8), ((0, 0, -1, -1), 1.0, 4)]
     for key, score, n in told:
         history.tell(TREE.decode(key), score, n)
-    codes = np.array([told[0][0], told[1][0]])
-    np.testing.assert_array_equal(history.counts, one_hot(TREE, codes).sum(axis=0))
-    assert history.examples == 16
+    assert list(history.tally.rows) == [told[0][0], told[1][0]]
+    assert (history.examples, len(history)) == (16, 2)
+    assert history.others == history.keys  # each speaks for itself
     again = History.from_state(TREE, json.loads(json.dumps(history.state())))
-    np.testing.assert_array_equal(again.counts, history.counts)
-    assert (again.examples, again.keys, again.scores, again.ns) == (
+    assert (again.examples, again.keys, again.scores, again.ns, again.others) == (
         16,
         history.keys,
         history.scores,
         history.ns,
+        history.keys,
     )
     grown = History.from_state(TREE.grown("a", "new"), history.state())
-    assert (grown.examples, grown.counts.sum()) == (16, history.counts.sum())
+    assert (grown.examples, grown.others) == (16, history.keys)
     assert (grown.pool().mean.tolist(), grown.pool().n.tolist()) == ([0.75, 0.25], [8, 8])
 
 
@@ -94,8 +94,30 @@ def score_of(space, told, **settings):
     sampler = TPE(space, startup=1, settings=Settings(**settings))
     for key, score in told:
         sampler.tell(space.decode(key), score, 20)
+    return bound_of(sampler)
+
+
+def bound_of(sampler):
+    """By what the sampler would choose its next configuration."""
     pool = sampler._history.pool()
-    return upper_bound(sampler._history, pool, shrink(pool), sampler.settings)
+    sampler._regression.follow(sampler._history)
+    return upper_bound(sampler._history, pool, shrink(pool), sampler._regression, sampler.settings)
+
+
+@pytest.mark.parametrize("multivariate", [True, False])
+@pytest.mark.parametrize("trials", [20, 60, 150])
+@pytest.mark.parametrize("apart", [0, 1])
+def test_scores_that_hardly_differ_make_a_bound_all_the_same(multivariate, trials, apart):
+    """Of 10,000 examples 7,000 are right, and once 7,001 or not: less than chance would do."""
+    space = Space({f"v{d}": 5 for d in range(5)})
+    sampler = TPE(space, 0, startup=4, settings=Settings(recheck=0, multivariate=multivariate))
+    codes = np.unique(space.sample_codes(np.random.default_rng(0), 2 * trials), axis=0)[:trials]
+    for i, row in enumerate(codes):
+        sampler.tell(space.decode(row), 0.7 + 1e-4 * apart * (i == 2), 10_000)
+    values = bound_of(sampler)(codes)
+    assert np.all(np.isfinite(values))
+    assert np.all((values >= 0) & (values <= 2))
+    space.validate(sampler.ask())
 
 
 def test_improvement_weighs_by_how_much_and_membership_does_not():
@@ -107,7 +129,7 @@ def test_improvement_weighs_by_how_much_and_membership_does_not():
 
 
 def test_independent_scores_do_not_depend_on_what_goes_together():
-    """Two histories with equal marginals; that which is good together differs, or does not."""
+    """Two histories with equal effects; that which is good together differs, or does not."""
     space = Space({"a": 2, "b": 2})
     every = np.array(list(space.enumerate_codes()))
     low, high = 0.2, 0.8
@@ -138,10 +160,9 @@ def some_score(seed, sizes=(6, 5, 4, 4)):
     rng = np.random.default_rng(seed)
     codes = space.sample_codes(rng, 25)
     good = rng.random(25) * (rng.random(25) < 0.5)
-    hot = one_hot(space, codes)
-    alone = marginals(space, good @ hot, (1 - good) @ hot, float(good.mean()))
-    ratios = 0.2 ** np.maximum(alone.relevance, 0.1)
-    return space, UpperBound(Centres(space, codes), good, alone, ratios, 0.05), keys_of(codes)
+    choices = sum(sizes)
+    alone = Odds(rng.normal(size=choices), rng.random(choices), -3.0)
+    return space, UpperBound(Centres(space, codes), good, alone, 0.2), keys_of(codes)
 
 
 def test_many_starts_and_steps_find_the_best_of_a_space_too_large_to_enumerate():
@@ -163,23 +184,25 @@ def test_many_starts_and_steps_find_the_best_of_a_space_too_large_to_enumerate()
 def test_the_sampler_itself_asks_for_the_best_or_one_close_to_it():
     """Six starts and two steps against enumeration, on 30 histories over 625 configurations.
 
-    Measured: 20 of 30 asks are for the very best, the worst for the 9th best, 4% lower.
+    Measured: 21 of 30 asks are for the very best, the worst for the 12th best, 7% lower; 0.8%
+    lower on average.
     """
     space = Space({f"v{d}": 5 for d in range(4)})
     every = np.array(list(space.enumerate_codes()))
-    keys, ranks = keys_of(every), []
+    keys, ranks, shares = keys_of(every), [], []
     for seed in range(30):
         sampler = TPE(space, seed, startup=10, settings=Settings(recheck=0))
         play(sampler, 20 + seed, seed)
-        pool = sampler._history.pool()
-        score = upper_bound(sampler._history, pool, shrink(pool), sampler.settings)
+        score = bound_of(sampler)
         seen = sampler._history.besides(())
         values = np.array(
             [-np.inf if k in seen else v for v, k in zip(score(every), keys, strict=True)]
         )
         asked = float(score(space.encode(sampler.ask())[None])[0])
-        assert asked >= 0.95 * values.max()
+        shares.append(asked / values.max())
         ranks.append(int((values > asked + 1e-9).sum()))
+    assert min(shares) >= 0.92
+    assert np.mean(shares) >= 0.985
     assert ranks.count(0) >= 15
     assert max(ranks) <= 12
 
@@ -201,42 +224,44 @@ def long_history(count, recheck=0, **settings):
 @pytest.mark.parametrize("count", [40, 260, 1100])
 def test_of_a_long_history_the_best_speak_and_the_others_count_as_bad(count):
     sampler = long_history(count)
-    space, pool = sampler.space, sampler._history.pool()
+    pool = sampler._history.pool()
     posterior = shrink(pool)
-    score = upper_bound(sampler._history, pool, posterior, sampler.settings)
+    score = bound_of(sampler)
     speaking = min(count, 200)
     assert len(score.centres.codes) == len(score.good) == speaking
     kept = np.array([key in set(keys_of(score.centres.codes)) for key in keys_of(pool.codes)])
     assert posterior.mean[kept].min() >= posterior.mean[~kept].max(initial=-np.inf)
     assert score.good.sum() == pytest.approx(min(0.05 * count, 25), rel=1e-6)
-    # the single choices: 15% good, of all that were told, but 50 at most
     part = type(posterior)(
         posterior.mean[kept],
         posterior.sd[kept],
         posterior.noise,
         posterior.spread,
     )
-    (judged,) = soft_memberships(part, [min(0.15 * count, 50)])
-    good = judged @ one_hot(space, score.centres.codes)
-    every = one_hot(space, pool.codes).sum(axis=0)
-    alone = marginals(space, good, every - good, judged.sum() / count)
-    np.testing.assert_allclose(score.marginals.log_ratio, alone.log_ratio, atol=1e-5)
-    np.testing.assert_allclose(score.marginals.variance, alone.variance, atol=1e-5)
-    np.testing.assert_allclose(score.ratios, 0.2 ** np.maximum(alone.relevance, 0.1), atol=1e-6)
-    assert (score.base, score.prior, score.curiosity, score.optimism) == (0.05, 1.0, 1.0, 1.0)
+    level = quantile(part, min(0.05 * count, 25) / speaking)
+    np.testing.assert_array_equal(score.good, above(part, level))
+    # the single choices: by all that were told
+    regression = Regression(sampler.space)
+    regression.follow(sampler._history)
+    alone = regression.odds(level, pool.mean.var(), 0.05)
+    np.testing.assert_array_equal(score.alone.gain, alone.gain)
+    np.testing.assert_array_equal(score.alone.variance, alone.variance)
+    assert score.alone.base == alone.base
+    assert len(regression._columns) == count
+    assert (score.ratio, score.prior, score.curiosity, score.optimism) == (0.4, 1.0, 1.0, 1.0)
 
 
 def test_the_search_starts_from_the_best_and_from_each_variable_alone():
     sampler = long_history(60)
     pool = sampler._history.pool()
     posterior = shrink(pool)
-    score = upper_bound(sampler._history, pool, posterior, sampler.settings)
+    score = bound_of(sampler)
     found = starts(pool, posterior, score, 6)
     assert found.shape == (6, 5)
     assert set(keys_of(found[:4])) == set(keys_of(pool.codes[np.argsort(-posterior.mean)[:4]]))
-    ratio, sd = score.marginals.log_ratio.reshape(5, 5), np.sqrt(score.marginals.variance)
-    assert found[4].tolist() == ratio.argmax(axis=1).tolist()
-    assert found[5].tolist() == (ratio + sd.reshape(5, 5)).argmax(axis=1).tolist()
+    gain, sd = score.alone.gain.reshape(5, 5), np.sqrt(score.alone.variance)
+    assert found[4].tolist() == gain.argmax(axis=1).tolist()
+    assert found[5].tolist() == (gain + sd.reshape(5, 5)).argmax(axis=1).tolist()
 
 
 @pytest.mark.parametrize(("recheck", "looks"), [(0, 0), (200, 1), (30, 3), (18, 5)])
@@ -275,24 +300,28 @@ def test_every_setting_reaches_the_score():
     given = {"gamma": 0.1, "prior": 2.0, "curiosity": 0.5, "optimism": 0.25}
     for multivariate in (True, False):
         score = score_of(FLAT, told, multivariate=multivariate, ratio=0.3, **given)
-        assert (score.base, score.prior, score.curiosity) == (0.1, 2.0, 0.5)
+        assert (score.ratio, score.prior, score.curiosity) == (0.3, 2.0, 0.5)
         assert score.optimism == (0.25 if multivariate else 0.0)
-        if not multivariate:
-            np.testing.assert_allclose(score.ratios, 0.3)
+        if multivariate:
+            assert score.good.sum() == pytest.approx(0.1 * 12, rel=1e-6)
+        else:
             assert len(score.centres.codes) == len(score.good) == 0
-    wide = score_of(FLAT, told, marginal_gamma=0.5).marginals
-    assert not np.allclose(wide.log_ratio, score_of(FLAT, told).marginals.log_ratio)
-    ratios = score_of(FLAT, told, ratio=0.3).ratios
-    np.testing.assert_allclose(
-        np.log(ratios) / np.log(score_of(FLAT, told).ratios), 0.748, atol=1e-3
-    )
+    # a larger share of good ones: a lower level, and single choices stand for more
+    wide, narrow = (score_of(FLAT, told, gamma=gamma).alone for gamma in (0.5, 0.05))
+    assert wide.base > narrow.base
+    np.testing.assert_array_equal(wide.gain, narrow.gain)  # the level is all that differs
+    equal = [(key, 0.5) for key, _ in told]
+    silent = score_of(FLAT, equal, gamma=0.3).alone
+    assert silent.base == pytest.approx(np.log(0.3 / 0.7))
+    assert not silent.gain.any()
 
 
 def test_a_start_up_is_derived_from_the_number_of_trials():
     space = Space({"a": 30})
     assert [TPE(space, trials=t).startup for t in (None, 1, 2, 3, 15, 29, 30, 33, 300)] == [
-        10, 1, 1, 1, 5, 9, 10, 10, 10,
+        16, 1, 1, 1, 5, 9, 10, 11, 16,
     ]  # fmt: skip
+    assert [TPE(space, trials=t).startup for t in (47, 48, 50, 51)] == [15, 16, 16, 16]
     assert TPE(space, trials=15, startup=12).startup == 12
     assert TPE(Space({"a": 4}), startup=9).startup == 4
     assert TPE.classic(space).startup == 10
@@ -360,7 +389,7 @@ def test_a_sampler_on_another_generator_survives_its_state(kind):
 @pytest.mark.parametrize("make", [TPE, RandomSampler])
 def test_growing_keeps_the_generator_the_design_and_the_settings(make):
     """A growth that adds nothing goes on identically, from any moment."""
-    for before in (0, 3, 14):
+    for before in (0, 3, 14, 20):
         sampler = make(TREE, 9)
         play(sampler, before)
         grown = sampler.regrow(TREE)

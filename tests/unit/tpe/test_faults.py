@@ -41,7 +41,7 @@ def test_fault_02_seed_zero(make):
     def asked(seed):
         sampler = make(SPACE, seed)
         out = []
-        for i in range(15):
+        for i in range(22):  # beyond the start-up
             out.append(sampler.ask())
             sampler.tell(out[-1], i % 4 / 4, 4)
         return out

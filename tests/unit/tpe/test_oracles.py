@@ -6,7 +6,7 @@ The libraries are extras (`pip install 'mipro[peers]'`): without one, its tests 
 from __future__ import annotations
 
 from fractions import Fraction
-from math import exp, lgamma, log, prod, sqrt
+from math import exp, prod, sqrt
 
 import numpy as np
 import pytest
@@ -14,7 +14,7 @@ import pytest
 from mipro.tpe import TPE, Choice, Effect, RandomSampler, Space, exact_importance
 from mipro.tpe.bound import UpperBound
 from mipro.tpe.evidence import Centres
-from mipro.tpe.marginals import STRENGTHS, Marginals, marginals
+from mipro.tpe.history import History
 from mipro.tpe.parzen import (
     Mixture,
     forgetting,
@@ -22,6 +22,7 @@ from mipro.tpe.parzen import (
     published_density,
     uniform_mixture,
 )
+from mipro.tpe.regression import Odds, Regression
 from mipro.tpe.split import sqrt_gamma
 
 TREE = Space({"a": 3, "b": 2, "c": Choice(4, when=("b", 1)), "d": Choice(2, when=("c", {0, 3}))})
@@ -146,86 +147,10 @@ def test_sqrt_gamma_splits_as_hyperopt():
 # --- exact rationals and plain loops ----------------------------------------------------------
 
 
-def rising(a: Fraction, n: int) -> Fraction:
-    """a (a + 1) … (a + n - 1), which is Γ(a + n) / Γ(a)."""
-    return prod((a + i for i in range(n)), start=Fraction(1))
-
-
-def rational_marginals(good: list[int], bad: list[int], share: Fraction):
-    """One variable from whole counts: its rational l/g for each α, and the weight of each α."""
-    gamma = (sum(good) + share) / (sum(good) + sum(bad) + 1)
-    ratios, evidence, spreads = [], [], []
-    for strength in (Fraction(int(s)) for s in STRENGTHS):
-        p, q = strength * gamma, strength * (1 - gamma)
-        pairs = list(zip(good, bad, strict=True))
-        l_d = [(a + p) / (sum(good) + len(good) * p) for a in good]
-        g_d = [(b + q) / (sum(bad) + len(bad) * q) for b in bad]
-        assert sum(l_d) == sum(g_d) == 1
-        ratios.append([l_v / g_v for l_v, g_v in zip(l_d, g_d, strict=True)])
-        spreads.append(
-            [1 / (a + p + Fraction(1, 2)) + 1 / (b + q + Fraction(1, 2)) for a, b in pairs]
-        )
-        evidence.append(
-            prod(rising(p, a) * rising(q, b) / rising(strength, a + b) for a, b in pairs)
-        )
-    evidence.append(prod(gamma**a * (1 - gamma) ** b for a, b in zip(good, bad, strict=True)))
-    return ratios, spreads, [e / sum(evidence) for e in evidence]
-
-
-@pytest.mark.parametrize("seed", range(6))
-def test_marginals_equal_the_rational_reference(seed):
-    rng = np.random.default_rng(seed)
-    codes = TREE.sample_codes(rng, 3 + 8 * seed)
-    is_good = rng.random(len(codes)) < 0.3
-    share = Fraction(3, 10)
-    found = marginals(TREE, *(_counts(codes[part]) for part in (is_good, ~is_good)), float(share))
-    for d, size in enumerate(TREE.sizes):
-        good, bad = (
-            [int((codes[part, d] == v).sum()) for v in range(size)] for part in (is_good, ~is_good)
-        )
-        ratios, spreads, weights = rational_marginals(good, bad, share)
-        for v in range(size):
-            at = TREE.offsets[d] + v
-            logs = [log(r[v]) for r in ratios]
-            mean = sum(float(w) * r for w, r in zip(weights, logs, strict=False))
-            square = sum(
-                float(w) * (r * r + float(s[v]))
-                for w, r, s in zip(weights, logs, spreads, strict=False)
-            )
-            assert found.log_ratio[at] == pytest.approx(mean, abs=1e-12)
-            assert found.variance[at] == pytest.approx(square - mean**2, abs=1e-12)
-        assert found.relevance[d] == pytest.approx(float(1 - weights[-1]), abs=1e-12)
-
-
-def _counts(codes: np.ndarray) -> np.ndarray:
-    counts = [(codes[:, d] == v).sum() for d, size in enumerate(TREE.sizes) for v in range(size)]
-    return np.array(counts, dtype=float)
-
-
-def test_evidence_of_memberships_that_are_no_whole_numbers():
-    """Beta functions spelt out, for a variable of two choices and counts such as 0.3 and 4.7."""
-    good, bad, share = [0.3, 1.6], [4.7, 2.2], 0.2
-    gamma = (sum(good) + share) / (sum(good) + sum(bad) + 1)
-
-    def beta(a, b):
-        return exp(lgamma(a) + lgamma(b) - lgamma(a + b))
-
-    evidence = [
-        prod(
-            beta(a + s * gamma, b + s * (1 - gamma)) / beta(s * gamma, s * (1 - gamma))
-            for a, b in zip(good, bad, strict=True)
-        )
-        for s in STRENGTHS
-    ]
-    never = gamma ** sum(good) * (1 - gamma) ** sum(bad)
-    found = marginals(Space({"a": 2}), np.array(good), np.array(bad), share)
-    assert found.relevance[0] == pytest.approx(sum(evidence) / (sum(evidence) + never), abs=1e-12)
-
-
-def rational_similarity(x, centre, ratios: list[Fraction]) -> Fraction:
-    """k(x, x_i): λ_d for each difference; an inactive centre is as good as an average choice."""
+def rational_similarity(x, centre, ratio: Fraction) -> Fraction:
+    """k(x, x_i): λ for each difference; an inactive centre is as good as an average choice."""
     k = Fraction(1)
-    for d, (size, ratio) in enumerate(zip(TREE.sizes, ratios, strict=True)):
+    for d, size in enumerate(TREE.sizes):
         if x[d] >= 0 and centre[d] < 0:
             k *= (1 + (size - 1) * ratio) / size
         elif x[d] >= 0 and centre[d] != x[d]:
@@ -233,19 +158,18 @@ def rational_similarity(x, centre, ratios: list[Fraction]) -> Fraction:
     return k
 
 
-def test_the_bound_equals_a_plain_double_loop():
+@pytest.mark.parametrize("ratio", [Fraction(1, 20), Fraction(2, 5), Fraction(9, 10)])
+def test_the_bound_equals_a_plain_double_loop(ratio):
     rng = np.random.default_rng(7)
     centres = TREE.sample_codes(rng, 9)
     good = [Fraction(int(g), 8) for g in rng.integers(0, 9, size=9)]
-    ratios = [Fraction(1, 5), Fraction(1, 2), Fraction(9, 10), Fraction(1, 20)]
-    base, prior, curiosity, optimism = Fraction(1, 8), Fraction(3, 2), 0.7, 1.3
-    alone = marginals(TREE, _counts(centres[:3]), _counts(centres[3:]), 1 / 3)
+    prior, curiosity, optimism = Fraction(3, 2), 0.7, 1.3
+    alone = Odds(rng.normal(size=11), rng.random(11), -2.1)
     bound = UpperBound(
         Centres(TREE, centres),
         np.array([float(g) for g in good]),
         alone,
-        np.array([float(r) for r in ratios]),
-        float(base),
+        float(ratio),
         float(prior),
         curiosity,
         optimism,
@@ -253,13 +177,13 @@ def test_the_bound_equals_a_plain_double_loop():
     a, n = bound.evidence(ALL)
     score = bound(ALL)
     for row, x in enumerate(ALL.tolist()):
-        odds, variance = log(base / (1 - base)), 0.0
+        odds, variance = alone.base, 0.0
         for d, v in enumerate(x):
             if v >= 0:
-                odds += alone.log_ratio[TREE.offsets[d] + v]
+                odds += alone.gain[TREE.offsets[d] + v]
                 variance += alone.variance[TREE.offsets[d] + v]
         p_0 = 1 / (1 + exp(-odds - curiosity * sqrt(variance)))
-        near = [rational_similarity(x, centre, ratios) for centre in centres.tolist()]
+        near = [rational_similarity(x, centre, ratio) for centre in centres.tolist()]
         n_x = float(prior + sum(near))
         a_x = float(prior) * p_0 + float(sum(m * k for m, k in zip(good, near, strict=True)))
         assert (a[row], n[row]) == pytest.approx((a_x, n_x), rel=1e-12)
@@ -316,7 +240,7 @@ def test_one_variable_has_one_form():
         good, bad = (published_density(space, c, 1.0, joint=joint) for c in (codes[:4], codes[4:]))
         ratios.append(good.log_pmf(every) - bad.log_pmf(every))
     np.testing.assert_allclose(ratios[0], ratios[1], atol=1e-12)
-    similar = Centres(space, codes).similarity(every, np.array([0.2]))
+    similar = Centres(space, codes).similarity(every, 0.2)
     on = hamming(6, 0.2)
     np.testing.assert_allclose(similar, (on / on[0, 0])[codes[:, 0]])
 
@@ -338,13 +262,11 @@ def test_one_variable_is_gone_through_and_only_the_leader_asked_again(name):
 
 def test_the_bound_without_history_is_the_same_everywhere():
     """γ + κ₂ √(γ (1 - γ) / (prior + 1)): nothing but the prior."""
-    nothing, base = np.zeros((0, 4), dtype=np.int64), 0.05
-    silent = Marginals.silent(TREE)
+    nothing, share = np.zeros((0, 4), dtype=np.int64), 0.05
+    silent = Odds.silent(TREE, share)
     for curiosity in (0.0, 1.0):
-        bound = UpperBound(
-            Centres(TREE, nothing), np.zeros(0), silent, np.full(4, 0.2), base, 2.0, curiosity, 1.5
-        )
-        expected = base + 1.5 * sqrt(base * (1 - base) / 3)
+        bound = UpperBound(Centres(TREE, nothing), np.zeros(0), silent, 0.2, 2.0, curiosity, 1.5)
+        expected = share + 1.5 * sqrt(share * (1 - share) / 3)
         np.testing.assert_allclose(bound(ALL), expected)
 
 
@@ -357,25 +279,19 @@ def test_before_anything_comes_back_a_space_is_gone_through_without_a_repeat(mak
 
 def test_a_variable_of_one_choice_changes_nothing():
     """It is the same in every configuration, so no score may depend on whether it is there."""
-    rng = np.random.default_rng(2)
     plain, more = Space({"a": 4, "b": 3}), Space({"a": 4, "b": 3, "one": 1, "only": 1})
-    good, bad = rng.integers(0, 4, size=7) / 2, rng.integers(1, 9, size=7) / 2
-    n_good, n_bad = good[:4].sum(), bad[:4].sum()
+    told = np.random.default_rng(2).binomial(20, np.linspace(0.2, 0.8, 12)) / 20
+    scores = []
     for space in (plain, more):
-        extra = len(space.sizes) - 2
-        counts = np.append(good, [n_good] * extra), np.append(bad, [n_bad] * extra)
+        history, regression = History(space), Regression(space)
         every = np.array(list(space.enumerate_codes()))
-        bound = UpperBound(
-            Centres(space, every[:2]),
-            np.array([1.0, 0.2]),
-            marginals(space, *counts, 0.2),
-            np.full(len(space.sizes), 0.2),
-            0.1,
-        )
-        score = bound(every)
-        if space is plain:
-            expected = score
-    np.testing.assert_allclose(score, expected)
+        for codes, score in zip(every, told, strict=True):
+            history.tell(space.decode(codes), score, 20)
+        regression.follow(history)
+        alone = regression.odds(0.7, 0.05, 0.1)
+        good = np.array([1.0, 0.2])
+        scores.append(UpperBound(Centres(space, every[:2]), good, alone, 0.2)(every))
+    np.testing.assert_allclose(scores[0], scores[1])
 
 
 @pytest.mark.parametrize("joint", [True, False])

@@ -4,12 +4,13 @@ import pytest
 from mipro.tpe.split import (
     Pool,
     Posterior,
+    above,
     example_variance,
     hard_membership,
     linear_gamma,
+    quantile,
     shrink,
     soft_membership,
-    soft_memberships,
     sqrt_gamma,
 )
 
@@ -85,23 +86,22 @@ def test_soft_membership_sums_to_the_share_and_tends_to_the_hard_one():
 
 @pytest.mark.parametrize("count", [1, 2, 7, 60, 200])
 @pytest.mark.parametrize("sure", [False, True])
-def test_several_quantiles_at_once_are_those_of_a_root_finder(count, sure):
+def test_a_quantile_is_that_of_a_root_finder(count, sure):
     from scipy.optimize import brentq
     from scipy.stats import norm
 
     rng = np.random.default_rng([count, sure])
     mean, sd = rng.random(count), rng.uniform(1e-6 if sure else 0.02, 0.2, count)
     posterior = Posterior(mean, sd, 0.2, 0.02)
-    targets = (0.15 * count, 0.05 * count)
-    found = soft_memberships(posterior, targets)
-    assert found.shape == (2, count)
-    for row, target in zip(found, targets, strict=True):
+    for share in (0.15, 0.05):
 
-        def excess(level, target=target):
-            return norm.cdf((mean - level) / sd).sum() - target
+        def excess(level, share=share):
+            return norm.cdf((mean - level) / sd).sum() - share * count
 
         level = brentq(excess, -5, 6, xtol=1e-14, rtol=1e-14)
-        np.testing.assert_allclose(row, norm.cdf((mean - level) / sd), atol=1e-5)
-        assert row.sum() == pytest.approx(target, rel=1e-6)
-        # alone it is the same: the searches do not meddle with one another
-        np.testing.assert_allclose(row, soft_membership(posterior, target / count), atol=1e-6)
+        found = quantile(posterior, share)
+        assert found == pytest.approx(level, abs=1e-5 * sd.min())
+        good = above(posterior, found)
+        np.testing.assert_allclose(good, norm.cdf((mean - level) / sd), atol=1e-5)
+        assert good.sum() == pytest.approx(share * count, rel=1e-6)
+        np.testing.assert_array_equal(good, soft_membership(posterior, share))

@@ -13,6 +13,7 @@ from mipro.tpe.split import (
     example_variance,
     expected_improvement,
     hard_membership,
+    quantile,
     shrink,
     soft_membership,
 )
@@ -175,9 +176,9 @@ def test_sure_scores_have_hard_memberships():
 @pytest.mark.parametrize("seed", range(5))
 def test_expected_improvement_equals_monte_carlo(seed):
     """E[max(θ - y*, 0)] over its largest, by 400,000 draws a configuration: 5 standard errors."""
-    posterior, total = some_posterior(seed, count=6), 1.5
-    y = level(posterior, total)
-    found = expected_improvement(posterior, total)
+    posterior = some_posterior(seed, count=6)
+    y = level(posterior, 1.5)
+    found = expected_improvement(posterior, y)
     assert found.min() >= 0
     assert found.max() == 1
     z = np.random.default_rng(seed).normal(size=(400_000, 1))
@@ -190,8 +191,13 @@ def test_expected_improvement_equals_monte_carlo(seed):
 def test_expected_improvement_has_no_unit_and_no_origin():
     here = some_posterior(3)
     there = Posterior(1e4 * here.mean - 77, 1e4 * here.sd, 1e8, 1e8)
+    levels = [quantile(posterior, 0.1) for posterior in (there, here)]
+    assert levels[0] == pytest.approx(1e4 * levels[1] - 77, rel=1e-6)
     np.testing.assert_allclose(
-        expected_improvement(there, 2.5), expected_improvement(here, 2.5), rtol=1e-5, atol=1e-9
+        expected_improvement(there, levels[0]),
+        expected_improvement(here, levels[1]),
+        rtol=1e-5,
+        atol=1e-9,
     )
     np.testing.assert_allclose(soft_membership(there, 0.1), soft_membership(here, 0.1), atol=1e-6)
 
@@ -201,7 +207,7 @@ def test_expected_improvement_says_by_how_much():
     mean = np.array([10.0, 5.0, 0.0, 0.0, 0.0])
     posterior = Posterior(mean, np.full(5, 0.1), 1.0, 1.0)
     share = soft_membership(posterior, 0.4)
-    gain = expected_improvement(posterior, 2)
+    gain = expected_improvement(posterior, quantile(posterior, 0.4))
     assert share[0] - share[1] < 1e-6
     assert gain[0] == 1 > gain[1] > gain[2:].max()
 
