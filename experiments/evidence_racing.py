@@ -16,12 +16,10 @@ with weights n have no bias to first order, for E[sum − n θ] = 0 (Wald's iden
 
 from __future__ import annotations
 
-from math import sqrt
-
-import numpy as np
+from math import erfc, sqrt
 
 from mipro.tpe.space import Key
-from mipro.tpe.split import Pool, normal_cdf, shrink
+from mipro.tpe.split import Pool, shrink
 
 CHUNKS = 4  # of a minibatch
 LEAST = 3  # candidates told before any is given up
@@ -47,4 +45,4 @@ def out_of_the_running(key: Key, pool: Pool, level: float) -> bool:
     sd = sqrt(float(posterior.sd[lead] ** 2 + posterior.sd[me] ** 2))
     if me == lead or apart == 0:
         return False
-    return sd == 0 or float(normal_cdf(np.array([-apart / sd]))[0]) < level
+    return sd == 0 or 0.5 * erfc(apart / sd / sqrt(2)) < level  # Φ(-apart/sd)

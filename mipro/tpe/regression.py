@@ -20,9 +20,9 @@ where one does not matter, its effects are near 0.
 
 Best linear unbiased prediction (Henderson 1975; Robinson 1991). w and v are learned by one step of
 EM (Dempster, Laird, Rubin 1977) from what the spread of the scores suggests; more steps gain
-nothing. That is done whenever there are a quarter more configurations, up to `MOST`. In between
-each score changes P by a matrix of rank one (Sherman, Morrison 1950), kept as a vector until there
-are `KEPT` of them: what a score costs does not grow with the history.
+nothing. That is done whenever there are a quarter more configurations, until there are `MOST`. In
+between each score changes P by a matrix of rank one (Sherman, Morrison 1950), kept as a vector
+until there are `KEPT` of them: what a score costs does not grow with the history.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from mipro.tpe.parzen import Floats
 from mipro.tpe.space import INACTIVE, Codes, Key, Space
 from mipro.tpe.split import Tally, example_variance
 
-MOST = 300  # configurations from which w and v are learned
+MOST = 300  # configurations with which w and v are known well enough
 KEPT = 32
 SLOPE = 1.7  # Φ(x) is about 1/(1 + exp(-1.7 x))
 _NONE = np.zeros(0)
@@ -71,7 +71,7 @@ class Regression:
         self._tally = Tally(len(space.sizes))
         self._columns: list[Codes] = []  # of each configuration, where h is 1
         self._told = 0
-        self._next = 2.0  # configurations with which to learn w and v
+        self._next = inf  # configurations with which to learn w and v again
         self._centre = self._rest = self._noise = self._least = 0.0  # c, v, σ²; least of σ²/n
         self._mean = self._variance = np.zeros(0)  # m and the diagonal of P, (C+1,)
         # P is base - Σ_k less_k step_k step_kᵀ: (C+1, C+1), (KEPT,), (KEPT, C+1)
@@ -101,22 +101,23 @@ class Regression:
         return Odds(slope * self._mean[:-1], slope**2 * variance, base)
 
     def _tell(self, key: Key, other: Key, score: float, n: int) -> None:
-        known = len(self._columns)
-        row = self._tally.rows.get(key, known)
-        before = self._tally.mean(row) if row < known else (0.0, 0.0)
+        row = self._tally.rows.get(key, len(self._columns))
+        is_new = row == len(self._columns)
+        before = (0.0, 0.0) if is_new else self._tally.mean(row)
         self._tally.add(key, score, n)
         columns = self._where(key, other)
-        if row == known:
+        spoken = columns if is_new else self._columns[row]
+        if is_new:
             self._columns.append(columns)
-            if known + 1 >= self._next:
-                self._learn()
-                return
-        if not self.is_silent:
-            if len(columns) > len(self._columns[row]):  # from now on it speaks for more choices
-                self._change(self._columns[row], before, (0.0, 0.0))
-                before = (0.0, 0.0)
-            self._change(columns, before, self._tally.mean(row))
-        self._columns[row] = columns
+        else:
+            self._columns[row] = columns
+        if self.is_silent or (is_new and len(self._columns) >= self._next):
+            self._learn()
+            return
+        if len(columns) > len(spoken):  # from now on it speaks for more choices
+            self._change(spoken, before, (0.0, 0.0))
+            before = (0.0, 0.0)
+        self._change(columns, before, self._tally.mean(row))
 
     def _where(self, key: Key, other: Key) -> Codes:
         """Columns of the choices for which an observation speaks, and of a."""
@@ -160,7 +161,6 @@ class Regression:
         score = pool.mean[first:]
         spread = float(score.var())
         if spread <= (1e-12 * float(np.abs(score).max())) ** 2:  # equal, but for rounding
-            self._next = count + 1
             return
         self._next = count + max(1, count // 4) if count < MOST else inf
         self._noise, self._least = example_variance(pool), 1e-8 * spread
