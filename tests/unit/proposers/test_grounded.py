@@ -9,7 +9,7 @@ from doubles import QA, TwoStep, examples, shown
 from writing import Writer
 
 import mipro
-from mipro.lm.base import AuthError, ContextLengthError, UnavailableError
+from mipro.lm.base import AuthError, ContextLengthError, LMError, UnavailableError
 from mipro.lm.simulated import SimulatedLM
 from mipro.programs.prompt import Demo
 from mipro.proposers.grounded import GroundedProposer
@@ -171,12 +171,14 @@ def test_an_error_that_every_call_would_meet_is_raised(error):
         propose(Writer(observations=error), Settings())
 
 
-def test_an_error_that_is_no_lms_is_raised_as_it_is():
+def test_an_error_that_is_no_lms_is_every_calls_and_says_what_it_was():
     def broken(request):
         raise ZeroDivisionError("a fault of the LM's own")
 
-    with pytest.raises(ZeroDivisionError):
+    with pytest.raises(LMError, match="ZeroDivisionError: a fault of the LM's own") as caught:
         propose(Writer(proposed_instruction=broken))
+    assert caught.value.systemic
+    assert isinstance(caught.value.__cause__, ZeroDivisionError)
 
 
 @pytest.mark.parametrize(
