@@ -123,3 +123,10 @@ def test_worth_a_second_look_prefers_the_good_and_the_little_known():
     assert worth_a_second_look(pool, posterior, ()) == (1,)
     assert worth_a_second_look(pool, posterior, ((1,),)) == (0,)
     assert worth_a_second_look(pool, posterior, ((0,), (1,), (2,))) is None
+
+
+def test_of_many_equal_rows_the_first_is_the_best():
+    """More than sixteen, from which on a sort that is not stable deals equals out anew."""
+    codes = np.arange(200)[:, None]
+    assert best_of(codes, np.zeros(200), set()) == (0,)
+    assert best_of(codes, np.where(codes[:, 0] % 7 == 3, 1.0, 0.0), {(3,)}) == (10,)

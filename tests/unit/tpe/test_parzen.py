@@ -169,6 +169,14 @@ def test_weights_that_make_no_density_are_refused():
         Mixture(Space({"a": 2}), np.array([[0]]), np.array([-1.0]), [hamming(2, 0.1)])
 
 
+@pytest.mark.parametrize(("weights", "prior"), [([-1.0, 3.0], 1.0), ([1.0, 3.0], -1.0)])
+def test_a_weight_below_zero_is_refused_however_large_the_others(weights, prior):
+    space = Space({"a": 2})
+    kernels = [hamming(2, 0.5)]
+    with pytest.raises(ValueError, match="weights"):
+        Mixture(space, np.array([[0], [1]]), np.array(weights), kernels, prior=prior)
+
+
 def test_similarity_is_one_at_the_centre_and_at_most_one():
     s = Centres(TREE, ALL).similarity(ALL, 0.3)
     np.testing.assert_allclose(np.diag(s), 1)
