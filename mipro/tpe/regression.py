@@ -39,10 +39,10 @@ from mipro.tpe.space import INACTIVE, Codes, Key, Space
 from mipro.tpe.split import Tally, example_variance
 
 MOST = 300  # configurations with which w and v are known well enough
-KEPT = 32
+KEPT = 32  # changes of P that are kept apart
 SLOPE = 1.7  # Φ(x) is about 1/(1 + exp(-1.7 x))
-_NONE = np.zeros(0)
 GUESSED = 2.0  # effects, and configurations, as whose weight the first guess of w_d and v counts
+_NONE = np.zeros(0)
 
 
 @final
@@ -155,7 +155,7 @@ class Regression:
         return np.asarray(self._base[columns].sum(axis=0) - part @ steps)
 
     def _learn(self) -> None:
-        """c, σ², w and v from the last `MOST` configurations, then P and z from all."""
+        """c, σ², w and v from the last `MOST` configurations, then m and P from all."""
         pool, count = self._tally.pool(), len(self._columns)
         first = max(0, count - MOST)
         score = pool.mean[first:]
@@ -175,7 +175,7 @@ class Regression:
             self._change(self._columns[earlier], (0.0, 0.0), self._tally.mean(earlier))
 
     def _fit(self, hot: Floats, apart: Floats, noise: Floats, true: float) -> None:
-        """v, P and z from H, y - c (U,), σ²/n (U,) and a guess of the variance of true scores."""
+        """v, m and P from H, y - c (U,), σ²/n (U,) and a guess of the variance of true scores."""
         space, count = self.space, len(apart)
         sizes, slot = space.widths, space.column_of_choice
         matter = sizes > 1  # half of it is theirs
