@@ -19,10 +19,10 @@ where one does not matter, its effects are near 0.
 | m, P   | posterior mean and covariance of (b, a)                              | (C+1, C+1) |
 
 Best linear unbiased prediction (Henderson 1975; Robinson 1991). w and v are learned by one step of
-EM (Dempster, Laird, Rubin 1977) from what the spread of the scores suggests; more steps gain
-nothing. That is done whenever there are a quarter more configurations, until there are `MOST`. In
-between each score changes P by a matrix of rank one (Sherman, Morrison 1950), kept as a vector
-until there are `KEPT` of them: what a score costs does not grow with the history.
+EM (Dempster, Laird, Rubin 1977) from what the spread of the scores suggests.
+That is done whenever there are a quarter more configurations, until there are `MOST`. In between
+each score changes P by a matrix of rank one (Sherman, Morrison 1950), kept as a vector until there
+are `KEPT` of them: what a score costs does not grow with the history.
 """
 
 from __future__ import annotations
