@@ -37,7 +37,7 @@ from mipro.tpe import Space
 Floats = NDArray[np.float64]
 Codes = NDArray[np.int64]
 
-BLOCKS = {"tune": 1, "report": 2, "check": 3}
+BLOCKS = {"tune": 1, "report": 2, "check": 3, "fresh": 4}
 LOWEST = 0.03  # no configuration is below, so that binomial noise never vanishes
 
 

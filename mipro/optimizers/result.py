@@ -17,7 +17,7 @@ from mipro.programs import prompt as prompts
 from mipro.programs.prompt import Candidate
 from mipro.programs.signature import Signature
 from mipro.stats import PairedTest, interval, paired_test
-from mipro.tpe import Importance
+from mipro.tpe import Effect, Importance
 
 
 @dataclass(frozen=True)
@@ -142,9 +142,9 @@ class Result:
             "forecast": self.forecast.to_json() if self.forecast else None,
             "reforecast": self.reforecast.to_json() if self.reforecast else None,
             "stopped_by_budget": self.stopped,
-            "importances": self.importances.to_json(),
+            "importances": importance_json(self.importances),
             "settings_importances": (
-                self.settings_importances.to_json() if self.settings_importances else None
+                importance_json(self.settings_importances) if self.settings_importances else None
             ),
             "notes": list(self.notes),
             "seconds": round(self.seconds, 3),
@@ -158,3 +158,26 @@ class Result:
         candidate = prompts.to_json(self.candidate, self.signatures)
         text = json.dumps(candidate, indent=2, ensure_ascii=False)
         written(directory / "candidate.json", text + "\n")
+
+
+def importance_json(found: Importance) -> dict[str, Any]:
+    """Importances as JSON types; a choice that JSON does not know is told by its text."""
+
+    def told(effect: Effect, name: str) -> dict[str, float]:
+        return {name: effect.value, "low": effect.low, "high": effect.high}
+
+    return {
+        "main": {name: told(effect, "share") for name, effect in found.main.items()},
+        "pairs": [
+            {"of": list(names), **told(effect, "share")} for names, effect in found.pairs.items()
+        ],
+        "choices": {
+            name: [
+                {"choice": c if isinstance(c, (str, int, float)) else repr(c), **told(e, "effect")}
+                for c, e in effects.items()
+            ]
+            for name, effects in found.choices.items()
+        },
+        "rest": told(found.rest, "share"),
+        "spread": None if found.spread is None else told(found.spread, "sd"),
+    }

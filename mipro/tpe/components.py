@@ -1,6 +1,6 @@
 """Functional ANOVA over a space: the components of a score, and what each is worth.
 
-What `importance` estimates is defined here, and computed where every true score is known.
+What `importance` estimates is defined here.
 
     f(x) = μ + Σ_d f_d(x_d) + Σ_{d<e} f_de(x_d, x_e) + rest        Hutter et al. 2014, eq. 1-3
 
@@ -23,16 +23,16 @@ Durrande, Ginsbourger, Roustant, Carraro: ANOVA kernels and RKHS of zero mean fu
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from math import prod
-from typing import Any, final
+from typing import final
 
 import numpy as np
 
 from mipro.tpe.parzen import Floats
-from mipro.tpe.space import INACTIVE, Codes, Config, Space
+from mipro.tpe.space import INACTIVE, Codes, Space
 
 
 @final
@@ -43,10 +43,6 @@ class Effect:
     value: float
     low: float
     high: float
-
-    def to_json(self, name: str) -> dict[str, float]:
-        """As JSON, the value under ``name``."""
-        return {name: self.value, "low": self.low, "high": self.high}
 
 
 @final
@@ -67,25 +63,6 @@ class Importance:
     choices: Mapping[str, Mapping[Hashable, Effect]]
     rest: Effect
     spread: Effect | None  # None where nothing can be told
-
-    def to_json(self) -> dict[str, Any]:
-        """As JSON types; a choice that JSON does not know is told by its text."""
-        return {
-            "main": {name: effect.to_json("share") for name, effect in self.main.items()},
-            "pairs": [
-                {"of": list(names), **effect.to_json("share")}
-                for names, effect in self.pairs.items()
-            ],
-            "choices": {
-                name: [
-                    {"choice": _plain(choice), **effect.to_json("effect")}
-                    for choice, effect in effects.items()
-                ]
-                for name, effects in self.choices.items()
-            },
-            "rest": self.rest.to_json("share"),
-            "spread": None if self.spread is None else self.spread.to_json("sd"),
-        }
 
     @classmethod
     def of(
@@ -108,10 +85,6 @@ class Importance:
                 main[first] = share
                 choices[first] = dict(zip(space.choices(first), effects, strict=True))
         return cls(main, pairs, choices, rest, spread)
-
-
-def _plain(choice: Hashable) -> Any:
-    return choice if isinstance(choice, (str, int, float)) else repr(choice)
 
 
 @final
@@ -172,46 +145,3 @@ def nothing_known(space: Space) -> Importance:
     none = Effect(0.0, 0.0, 1.0)
     pairs = dict.fromkeys(combinations(space.names, 2), none)
     return Importance(dict.fromkeys(space.names, none), pairs, {}, none, None)
-
-
-def exact_importance(space: Space, truth: Callable[[Config], float]) -> Importance:
-    """The importances where the true score of every configuration is known, by enumeration.
-
-    Time and memory grow as `space.size()`. The intervals have no width. Without any variance every
-    share is 0.
-    """
-    codes = space.all_codes()
-    p = density(space, codes)
-    f = np.array([truth(space.decode(row)) for row in codes], dtype=float)
-    total = float(p @ (f - p @ f) ** 2)
-    spread = float(np.sqrt(total))
-    if total <= 1e-24 * float(p @ f**2):  # all alike but for rounding
-        total = np.inf
-    left, parts = 1.0 if np.isfinite(total) else 0.0, []
-    for component in components(space):
-        table = _cell_means(component, codes, p, f)
-        for axis in range(table.ndim):
-            table = table - table.mean(axis=axis, keepdims=True)
-        share = component.probability * float((table**2).mean()) / total
-        left = max(left - share, 0.0)
-        parts.append((component, _sure(share), [_sure(value) for value in table.ravel().tolist()]))
-    return Importance.of(space, parts, _sure(left), _sure(spread))
-
-
-def _cell_means(component: Component, codes: Codes, p: Floats, f: Floats) -> Floats:
-    """E[f | the component's values], (|A_d|,) or (|A_d|, |A_e|)."""
-    shape = tuple(len(values) for values in component.allowed)
-    at = np.ones(len(codes), dtype=bool)
-    for d, values in zip(component.columns, component.allowed, strict=True):
-        at &= np.isin(codes[:, d], values)
-    places = tuple(
-        np.searchsorted(values, codes[at, d])
-        for d, values in zip(component.columns, component.allowed, strict=True)
-    )
-    cell = np.ravel_multi_index(places, shape)
-    weight = np.bincount(cell, p[at], prod(shape))
-    return np.asarray(np.bincount(cell, p[at] * f[at], prod(shape)) / weight).reshape(shape)
-
-
-def _sure(value: float) -> Effect:
-    return Effect(value, value, value)

@@ -10,10 +10,11 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, final
+from typing import Any, NamedTuple, final
 
 import numpy as np
 
+from mipro.tpe.parzen import Floats, one_hot
 from mipro.tpe.space import Codes, Config, Key, Space
 from mipro.tpe.split import Pool, Tally
 
@@ -38,16 +39,22 @@ class Best:
     n: int
 
 
+class Told(NamedTuple):
+    """An observation as it is kept; ``asked`` is ``key`` where nothing else was asked."""
+
+    key: Key
+    score: float
+    n: int
+    asked: Key
+
+
 @final
 class History:
     """Observations, and pending configurations (asked, not told), of one space."""
 
     def __init__(self, space: Space) -> None:
         self.space = space
-        self.keys: list[Key] = []
-        self.scores: list[float] = []
-        self.ns: list[int] = []
-        self.others: list[Key] = []  # of each, for what else it speaks; mostly itself
+        self.told: list[Told] = []
         self.pending: dict[Key, None] = {}  # ordered, unlike a set
         self.asked: dict[Key, Key] = {}  # what was asked where this came of it
         self.barred: set[tuple[int, int]] = set()  # (column, code) not to be asked now
@@ -60,7 +67,7 @@ class History:
         score: float,
         n: int,
         asked: Mapping[str, Any] | None = None,
-    ) -> None:
+    ) -> Key:
         """Add one observation. ValueError, and nothing added, if it is not one."""
         key = self.space.key(config)
         other = key if asked is None else self.space.key(asked)
@@ -71,32 +78,36 @@ class History:
             raise ValueError(f"the score of {dict(config)!r} is {value}: a finite number is needed")
         self.pending.pop(other, None)
         self.pending.pop(key, None)
-        self.tally.add(key, value, int(n))
-        self.keys.append(key)
-        self.scores.append(value)
-        self.ns.append(int(n))
-        self.examples += int(n)
         if other != key:
             self.asked.setdefault(key, other)
-        self.others.append(self.asked.get(key, key))
+        self.told.append(Told(key, value, int(n), self.asked.get(key, key)))
+        self.tally.add(key, value, int(n))
+        self.examples += int(n)
+        return key
 
-    def asked_codes(self) -> Codes | None:
-        """What was asked for each row of `pool`, (U, D); None where always the row itself."""
+    def spoken(self, key: Key) -> set[Key]:
+        """The configurations for which an observation of ``key`` speaks."""
+        return {key, self.asked.get(key, key)}
+
+    def hot(self, codes: Codes) -> Floats:
+        """One where a configuration told speaks for a choice. (N, D) -> (N, C)."""
+        own = one_hot(self.space, codes)
         if not self.asked:
-            return None
-        return np.array([self.asked.get(key, key) for key in self.tally.rows], dtype=np.int64)
+            return own
+        asked = [self.asked.get(key, key) for key in map(tuple, codes.tolist())]
+        return np.maximum(own, one_hot(self.space, np.array(asked, dtype=np.int64)))
 
     @property
     def observations(self) -> tuple[Observation, ...]:
         """All that was told, in order."""
         return tuple(
-            Observation(MappingProxyType(self.space.decode(key)), score, n)
-            for key, score, n in zip(self.keys, self.scores, self.ns, strict=True)
+            Observation(MappingProxyType(self.space.decode(told.key)), told.score, told.n)
+            for told in self.told
         )
 
     def pool(self) -> Pool:
         """One row a distinct configuration. ValueError before anything is told."""
-        if not self.keys:
+        if not self.told:
             raise ValueError("nothing has been told yet, so there is no best configuration")
         return self.tally.pool()
 
@@ -112,33 +123,16 @@ class History:
         """What is not to be asked: this history and ``excluded``."""
         return Seen(self, frozenset(excluded))
 
-    @property
-    def exhausted(self) -> bool:
-        """Whether every configuration of the space has been told."""
-        return len(self.tally) >= self.space.size()
-
     def state(self) -> dict[str, Any]:
         """As JSON types; configurations as codes, and behind them what else they speak for."""
         return {
             "observations": [
-                [list(key), score, n, *([list(other)] if other != key else [])]
-                for key, score, n, other in zip(
-                    self.keys, self.scores, self.ns, self.others, strict=True
-                )
+                [list(told.key), told.score, told.n]
+                + ([list(told.asked)] if told.asked != told.key else [])
+                for told in self.told
             ],
             "pending": [list(key) for key in self.pending],
         }
-
-    @classmethod
-    def from_state(cls, space: Space, state: Mapping[str, Any]) -> History:
-        """The inverse of `state`."""
-        history = cls(space)
-        for codes, score, n, *other in state["observations"]:
-            asked = space.decode(other[0]) if other else None
-            history.tell(space.decode(codes), score, n, asked)
-        for codes in state["pending"]:
-            history.pending[space.key(space.decode(codes))] = None
-        return history
 
 
 @final

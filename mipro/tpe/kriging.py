@@ -20,61 +20,41 @@ The kernel is a product over variables of (1-λ)·[same] + λ, so it is positive
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 
 from mipro.tpe.parzen import Floats
-from mipro.tpe.space import Codes
 from mipro.tpe.split import Pool, shrink
 
 RATIOS = (0.3, 0.5, 0.65, 0.8, 0.9, 0.95)  # λ
-SPREADS = (0.5, 1.0, 2.0)  # mean of (θ_u - θ_v)²/2 over pairs, in units of `shrink`'s τ²
 MOST = 300  # configurations that lend to one another, the best ones
 
 
-def kriged(
-    pool: Pool,
-    ratios: Sequence[float] = RATIOS,
-    spreads: Sequence[float] = SPREADS,
-    most: int = MOST,
-) -> Floats:
+def kriged(pool: Pool, most: int = MOST) -> Floats:
     """Posterior means of what was told (U,): `shrink`'s, but with the neighbours. Ours.
 
-    Averaged over all pairs of ``ratios`` and ``spreads`` by how likely each makes the scores: no
-    single pair is sure, and of a likelihood that is nearly flat the maximum is an accident. Of
-    more than ``most`` configurations the best lend to one another, the others keep `shrink`'s.
-    Where nothing is noise, or all scores are equal, so do all.
+    Averaged over `RATIOS` by how likely each makes the scores: no single one is sure, and of a
+    likelihood that is nearly flat the maximum is an accident. Of more than ``most`` configurations
+    the best lend to one another, the others keep `shrink`'s. Where nothing is noise, or all scores
+    are equal, so do all.
     """
     alone = shrink(pool)
     if alone.noise == 0.0 or np.ptp(pool.mean) == 0.0:
         return alone.mean
     best = np.sort(np.argsort(-alone.mean, kind="stable")[:most])
-    noise, scores = alone.noise / pool.n[best], pool.mean[best] - pool.grand_mean
-    means = alone.mean.copy()
-    wide = [alone.spread * spread for spread in spreads]
-    means[best] = pool.grand_mean + _averaged(pool.codes[best], scores, noise, ratios, wide)
-    return means
-
-
-def _averaged(
-    codes: Codes, scores: Floats, noise: Floats, ratios: Sequence[float], spreads: Sequence[float]
-) -> Floats:
-    """θ of ``scores`` (U,), ``noise`` (U,) their variances, over all pairs of settings. (U,)."""
-    differ = (codes[:, None] != codes).sum(axis=2)  # (U, U)
-    pairs = len(scores) * (len(scores) - 1)
-    likelihoods, means = [], []
-    for ratio in ratios:
+    noise, scores, codes = alone.noise / pool.n[best], pool.mean[best] - pool.grand_mean, pool.codes
+    differ = (codes[best, None] != codes[best]).sum(axis=2)  # (U, U)
+    found = []
+    for ratio in RATIOS:
         alike = (ratio ** np.arange(codes.shape[1] + 1))[differ]
         # neighbours alike, the scores spread less than τ²: that much less, so that λ near 1 does
         # not stand for scores that are all nearly the same
-        unlike = (differ.size - float(alike.sum())) / pairs
-        for spread in spreads:
-            likelihood, mean = _posterior_mean(alike * (spread / unlike), scores, noise)
-            likelihoods.append(likelihood)
-            means.append(mean)
-    weights = np.exp(np.array(likelihoods) - max(likelihoods))
-    return np.asarray(weights @ np.array(means) / weights.sum())
+        unlike = (differ.size - float(alike.sum())) / (len(best) * (len(best) - 1))
+        found.append(_posterior_mean(alike * (alone.spread / unlike), scores, noise))
+    likely = np.array([likelihood for likelihood, _ in found])
+    weights = np.exp(likely - likely.max())
+    means = alone.mean.copy()
+    means[best] = pool.grand_mean + weights @ [mean for _, mean in found] / weights.sum()
+    return means
 
 
 def _posterior_mean(prior: Floats, scores: Floats, noise: Floats) -> tuple[float, Floats]:
@@ -83,8 +63,7 @@ def _posterior_mean(prior: Floats, scores: Floats, noise: Floats) -> tuple[float
 
     # with scores all but exact, rounding must not make the covariance indefinite
     noise = np.maximum(noise, 1e-9 * prior[0, 0])
-    prior[np.diag_indices(len(scores))] += noise
-    root = np.linalg.cholesky(prior)
+    root = np.linalg.cholesky(prior + np.diag(noise))
     both = np.stack([scores, np.ones(len(scores))], axis=1)
     y, one = solve_triangular(root, both, lower=True, check_finite=False).T  # L⁻¹ y, L⁻¹ 1
     known = float(one @ one)  # 1/variance of μ

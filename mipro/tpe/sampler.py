@@ -8,30 +8,34 @@ is what any other must beat.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Container, Iterable, Mapping
-from typing import Any, ClassVar, Self, final
+from collections.abc import Container, Iterable, Mapping, Sequence
+from typing import Any, ClassVar, Self, TypeAlias, final
 
 import numpy as np
 
 from mipro.tpe.acquisition import any_unseen, worth_a_second_look
-from mipro.tpe.generator import Seed, generator, generator_state, restored_generator
 from mipro.tpe.history import Best, History, Observation
 from mipro.tpe.parzen import Floats
 from mipro.tpe.space import Config, Key, Space
 from mipro.tpe.split import Pool, shrink
 
+Seed: TypeAlias = int | Sequence[int] | np.random.SeedSequence | np.random.Generator
+
 
 class Sampler(ABC):
     """What a search needs of a sampler. Scores: higher is better.
 
-    ``startup``: how many distinct configurations are asked before any model is used.
+    ``startup``: how many distinct configurations are asked before any model is used. ``seed``: 0
+    is one like any other; a Generator is used as it is.
     """
 
     kind: ClassVar[str]
     startup: int = 0
 
     def __init__(self, space: Space, seed: Seed) -> None:
-        self._rng = generator(seed)
+        if seed is None:
+            raise ValueError("a seed is needed: an int, a SeedSequence or a Generator")
+        self._rng = np.random.default_rng(seed)
         self._history = History(space)
 
     @property
@@ -52,7 +56,7 @@ class Sampler(ABC):
     @property
     def exhausted(self) -> bool:
         """Whether every configuration of the space has been told."""
-        return self._history.exhausted
+        return len(self._history.tally) >= self.space.size()
 
     def ask(
         self,
@@ -72,7 +76,7 @@ class Sampler(ABC):
         busy = {self.space.key(config) for config in exclude} | set(history.pending)
         key = self._next(busy)
         if key is None:
-            key = again(history, busy)
+            key = _again(history, busy)
         history.pending[key] = None
         return self.space.decode(key)
 
@@ -92,14 +96,17 @@ class Sampler(ABC):
         *,
         asked: Mapping[str, Any] | None = None,
     ) -> None:
-        """The mean ``score`` of ``config`` over ``n`` examples; it need not have been asked.
+        """Add an observation, of any configuration of the space, asked or not, new or not.
 
-        ``asked`` is another configuration, of which ``config`` is what came: a choice *new* that
-        made the next index. The score speaks for the choices of both, once where they share them;
-        recommended is ``config``, and of several ``asked`` of one ``config`` the first counts.
-        ValueError for an unknown variable or value, a score that is not finite, n < 1.
+        ``score``: finite, higher is better, the mean over ``n`` examples. ``asked``: what was
+        asked, where ``config`` came of it: the score speaks for both, and only ``config`` is ever
+        recommended. ValueError, and nothing is added, for what is not of the space, not finite or
+        no number of examples.
         """
-        self._history.tell(config, score, n, asked)
+        self._told(self._history.tell(config, score, n, asked))
+
+    def _told(self, key: Key) -> None:  # noqa: B027  (a sampler without a model takes no note)
+        """Take note of another score of ``key``."""
 
     def best(self) -> Best:
         """The configuration to recommend: of the highest posterior mean. ValueError before any."""
@@ -128,7 +135,7 @@ class Sampler(ABC):
             "sampler": self.kind,
             "space": self.space.fingerprint(),
             **self._own_state(),
-            "generator": generator_state(self._rng),
+            "generator": _plain(self._rng.bit_generator.state),
             **self._history.state(),
         }
 
@@ -148,8 +155,12 @@ class Sampler(ABC):
                 f"not {space.fingerprint()} ({space})"
             )
         sampler = cls._of_own_state(space, state)
-        sampler._rng = restored_generator(state["generator"])
-        sampler._history = History.from_state(space, state)
+        for codes, score, n, *asked in state["observations"]:
+            sampler.tell(
+                space.decode(codes), score, n, asked=space.decode(asked[0]) if asked else None
+            )
+        sampler._history.pending = {tuple(codes): None for codes in state["pending"]}
+        sampler._rng = _generator(state["generator"])
         return sampler
 
     @classmethod
@@ -184,10 +195,10 @@ class RandomSampler(Sampler):
         return cls(space)
 
 
-def again(history: History, busy: set[Key]) -> Key:
+def _again(history: History, busy: set[Key]) -> Key:
     """A configuration to ask a second time, where none is left to be asked a first time."""
     key = None
-    if history.keys:
+    if history.told:
         pool = history.pool()
         posterior = shrink(pool)
         key = worth_a_second_look(pool, posterior, busy)
@@ -198,3 +209,21 @@ def again(history: History, busy: set[Key]) -> Key:
     if key is None:  # all excluded, none ever asked
         key = tuple(next(history.space.enumerate_codes()).tolist())
     return key
+
+
+def _generator(state: Mapping[str, Any]) -> np.random.Generator:
+    """A generator from its state as JSON types; ValueError of one that numpy does not have."""
+    name = state["bit_generator"]
+    if name not in ("PCG64", "PCG64DXSM", "Philox", "SFC64", "MT19937"):
+        raise ValueError(f"unknown generator {name!r}")
+    bits: np.random.BitGenerator = getattr(np.random, name)()
+    bits.state = dict(state)
+    return np.random.Generator(bits)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, np.ndarray):
+        return value.tolist()
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    return value

@@ -46,7 +46,6 @@ class Space:
         self.order: tuple[int, ...] = parents_first(self.variables)  # columns
         self.sizes: tuple[int, ...] = tuple(len(v.choices) for v in self.variables)
         self.is_flat: bool = all(v.parent is None for v in self.variables)
-        self._active_on = [self._table(v) for v in self.variables]
         self.widths: Codes = np.array(self.sizes, dtype=np.int64)  # (D,)
         # all choices of all variables side by side, C of them: where each variable's begin (D,),
         # whose each is (C,), and which are each variable's, (D, widest): where another variable has
@@ -55,12 +54,6 @@ class Space:
         self.column_of_choice: Codes = np.repeat(np.arange(len(self.sizes)), self.widths)
         places = np.arange(max(self.sizes, default=1))
         self.choice_grid: Codes = self.offsets[:, None] + places * (places < self.widths[:, None])
-
-    def _table(self, v: Variable) -> NDArray[np.bool_]:
-        """Whether a variable is active by the code of its parent; the last: its parent is not."""
-        table = np.zeros(1 if v.parent is None else self.sizes[v.parent] + 1, dtype=bool)
-        table[list(v.on)] = True
-        return table
 
     # --- one configuration ---------------------------------------------------------------
 
@@ -83,34 +76,28 @@ class Space:
             v = self.variables[d]
             if v.parent is None:
                 on.add(d)
-            elif v.parent in on and self.names[v.parent] in config:
-                code = self.variables[v.parent].code(config[self.names[v.parent]])
-                if code in v.on:
-                    on.add(d)
-        return tuple(name for d, name in enumerate(self.names) if d in on)
-
-    def validate(self, config: Mapping[str, Any]) -> None:
-        """Raise ValueError naming the variable and value if ``config`` is not of this space."""
-        self.encode(config)
+            elif v.parent in on and (name := self.names[v.parent]) in config:
+                on |= {d} if self.variables[v.parent].code(config[name]) in v.on else set()
+        return tuple(self.names[d] for d in sorted(on))
 
     def encode(self, config: Mapping[str, Any]) -> Codes:
-        """Config -> codes (D,): the index of each choice, -1 where inactive. See `validate`."""
+        """Config -> codes (D,): the index of each choice, -1 where inactive.
+
+        ValueError that names the variable and the value if ``config`` is not of this space.
+        """
         for name in config:
             self._column_of(name)
         active = self.active(config)
         codes = np.full(len(self.names), INACTIVE, dtype=np.int64)
-        for d, name in enumerate(self.names):
+        for v, (d, name) in zip(self.variables, enumerate(self.names), strict=True):
             if name in active:
                 if name not in config:
                     raise ValueError(f"{name!r} is missing: it is active in {dict(config)!r}")
-                codes[d] = self.variables[d].code(config[name])
-            elif name in config:
-                parent = self.variables[d].parent
-                assert parent is not None  # a variable without a parent is always active
+                codes[d] = v.code(config[name])
+            elif (when := self._when(v)) and name in config:
                 raise ValueError(
                     f"{name!r} has the value {config[name]!r} but is inactive: it needs "
-                    f"{self.names[parent]!r} in "
-                    f"{[self.variables[parent].choices[c] for c in self.variables[d].on]}"
+                    f"{when[0]!r} in {some(sorted(when[1], key=repr))}"
                 )
         return codes
 
@@ -135,21 +122,14 @@ class Space:
 
     def size(self) -> int:
         """How many distinct configurations there are (a Python int: it may be large)."""
-        below: dict[int, int] = {}  # configurations of a variable and all that hangs from it
-        children = self._children()
+        below = [0] * len(self.names)  # configurations of a variable and all that hangs from it
         for d in reversed(self.order):
+            children = [c for c, v in enumerate(self.variables) if v.parent == d]
             below[d] = sum(
-                prod(below[c] for c in children[d] if code in self.variables[c].on)
+                prod(below[c] for c in children if code in self.variables[c].on)
                 for code in range(self.sizes[d])
             )
-        return prod(below[d] for d in self.order if self.variables[d].parent is None)
-
-    def _children(self) -> list[list[int]]:
-        children: list[list[int]] = [[] for _ in self.names]
-        for d, v in enumerate(self.variables):
-            if v.parent is not None:
-                children[v.parent].append(d)
-        return children
+        return prod(below[d] for d, v in enumerate(self.variables) if v.parent is None)
 
     def enumerate(self) -> Iterator[Config]:
         """Every configuration once, lazily, the last variable of `order` changing fastest."""
@@ -165,11 +145,8 @@ class Space:
                 return
             d = self.order[position]
             v = self.variables[d]
-            if v.parent is not None and codes[v.parent] not in v.on:
-                codes[d] = INACTIVE
-                yield from fill(position + 1)
-                return
-            for code in range(self.sizes[d]):
+            is_active = v.parent is None or codes[v.parent] in v.on
+            for code in range(self.sizes[d]) if is_active else [INACTIVE]:
                 codes[d] = code
                 yield from fill(position + 1)
 
@@ -192,7 +169,7 @@ class Space:
         for d in self.order:
             v = self.variables[d]
             if v.parent is not None:
-                codes[~self._active_on[d][codes[:, v.parent]], d] = INACTIVE
+                codes[~np.isin(codes[:, v.parent], v.on), d] = INACTIVE
         return codes
 
     def moved(self, full: Codes) -> Codes:
@@ -214,6 +191,23 @@ class Space:
         full = rng.integers(0, self.sizes, size=(count, len(self.sizes)))  # U{0..C_d-1}
         return self.prune(full.astype(np.int64))
 
+    def latin(self, rng: np.random.Generator, count: int) -> Codes:
+        """A space-filling design of ``count`` rows (count, D), without regard to repeats.
+
+        Each variable's choices are used equally often, give or take one, in a random order of its
+        own (over the rows in which it is active: a child's choices are balanced among those).
+        """
+        codes = np.full((count, len(self.sizes)), INACTIVE, dtype=np.int64)
+        for d in self.order:
+            v = self.variables[d]
+            rows = np.arange(count)
+            if v.parent is not None:
+                rows = rows[np.isin(codes[:, v.parent], v.on)]
+            rounds = -(-len(rows) // self.sizes[d])
+            values = np.array([rng.permutation(self.sizes[d]) for _ in range(rounds)], dtype=int)
+            codes[rows, d] = rng.permutation(values.ravel()[: len(rows)])
+        return codes
+
     def sample(self, rng: np.random.Generator) -> Config:
         """One configuration by ancestral sampling (see `sample_codes`)."""
         return self.decode(self.sample_codes(rng, 1)[0])
@@ -226,11 +220,11 @@ class Space:
         Codes and configurations of the old space stay valid and keep their meaning.
         """
         column = self._column_of(name)
-        pairs: list[tuple[str, Spec]] = []
-        for d, v in enumerate(self.variables):
-            values = (*v.choices, *choices) if d == column else v.choices
-            pairs.append((v.name, Choice(values, self._when(v))))
-        return Space(pairs)
+        more = [choices if d == column else () for d in range(len(self.names))]
+        return Space(
+            (v.name, Choice((*v.choices, *new), self._when(v)))
+            for v, new in zip(self.variables, more, strict=True)
+        )
 
     def under(self, when: tuple[str, Any], prefix: str) -> dict[str, Choice]:
         """The variables of this space as a branch of another: all active only under ``when``.
@@ -276,11 +270,11 @@ class Space:
         return hash(self.variables)
 
     def __repr__(self) -> str:
-        parts = []
-        for v in self.variables:
-            when = "" if v.parent is None else f" when {self.names[v.parent]}"
-            parts.append(f"{v.name}: {len(v.choices)}{when}")
-        return f"Space({', '.join(parts)})"
+        whens = [
+            "" if v.parent is None else f" when {self.names[v.parent]}" for v in self.variables
+        ]
+        parts = [f"{v.name}: {len(v.choices)}" for v in self.variables]
+        return f"Space({', '.join(map(str.__add__, parts, whens))})"
 
 
 def _stable(value: Any) -> str:

@@ -11,9 +11,10 @@ not outrank five hundred good ones.
 | y_u    | pooled mean score                                             | (U,)  |
 | n_u    | examples behind it                                            | (U,)  |
 | σ²     | variance of the score of one example                          |       |
-| τ²     | variance of true means around the centre                      |       |
-| c_u    | the centre: the grand mean                                    | (U,)  |
+| τ²     | variance of true means around c                               |       |
+| c      | the grand mean                                                |       |
 | θ_u    | the true mean; its posterior is N(mean_u, sd_u²)              | (U,)  |
+| y*     | what is above it is good                                      |       |
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from math import ceil, exp, inf, pi, sqrt
+from math import ceil, pi, sqrt
 from typing import TypeAlias, final
 
 import numpy as np
@@ -139,16 +140,14 @@ def example_variance(pool: Pool) -> float:
     return (squares + 0.1 * guess) / (count + 0.1)
 
 
-def shrink(pool: Pool, centre: Floats | float | None = None) -> Posterior:
-    """Empirical Bayes: mean_u = (n_u y_u + s c_u) / (n_u + s), s = σ²/τ². Ours.
+def shrink(pool: Pool) -> Posterior:
+    """Empirical Bayes: mean_u = (n_u y_u + s c) / (n_u + s), s = σ²/τ², c the grand mean. Ours.
 
     τ² is estimated by moments, var(y - c) - mean(σ²/n), and drawn towards σ²/12 (a spread of
     0.14 for scores near one half) as if that had been seen on five configurations, so that it is
     neither 0 nor wild on a few. With σ² = 0 nothing is shrunk.
     """
-    noise = example_variance(pool)
-    if centre is None:
-        centre = pool.grand_mean
+    noise, centre = example_variance(pool), pool.grand_mean
     count, apart = len(pool.mean), pool.mean - centre
     seen = float(apart @ apart - noise * (1 / pool.n).sum()) / count
     spread = (count * max(seen, 0.0) + 5 * noise / 12) / (count + 5)
@@ -177,16 +176,16 @@ def hard_membership(values: Floats, count: int) -> Floats:
     return good
 
 
-def soft_membership(posterior: Posterior, share: float) -> Floats:
-    """P(θ_u > y*), with y* such that they sum to a ``share`` of all. (U,). Ours.
-
-    With sd → 0 it is the hard membership (equal scores share what there is).
-    """
-    return above(posterior, quantile(posterior, share))
+def threshold(values: Floats, count: int) -> float:
+    """y*: the lowest of the ``count`` highest values."""
+    return float(np.partition(values, -count)[-count])
 
 
 def above(posterior: Posterior, level: float) -> Floats:
-    """P(θ_u > y*), y* being ``level``. (U,)."""
+    """P(θ_u > y*), y* being ``level``: soft membership. (U,). Ours.
+
+    With sd → 0 it is the hard one, but that what lies on y* is good by half.
+    """
     from scipy.special import ndtr  # here, so that importing mipro stays cheap
 
     return np.asarray(ndtr((posterior.mean - level) / _sure_sd(posterior)), dtype=float)
@@ -202,42 +201,12 @@ def expected_improvement(posterior: Posterior, level: float) -> Floats:
     sd = _sure_sd(posterior)
     z = (posterior.mean - level) / sd
     gain = sd * (z * above(posterior, level) + np.exp(-0.5 * z * z) / sqrt(2 * pi))
-    return np.asarray(gain / gain.max())
+    return np.asarray(gain / gain.max(initial=1e-300))
 
 
 def _sure_sd(posterior: Posterior) -> Floats:
     """sd, but never 0. (U,)."""
+    if not len(posterior.sd):
+        return posterior.sd
     widest = float(posterior.sd.max())
     return np.maximum(posterior.sd, 1e-9 * (widest or max(float(posterior.mean.std()), 1.0)))
-
-
-def quantile(posterior: Posterior, share: float) -> float:
-    """y* with Σ_u P(θ_u > y*) = ``share`` · U, for a share in (0, 1)."""
-    from scipy.special import ndtr, ndtri
-
-    mean, sd = posterior.mean, _sure_sd(posterior)
-    count, goal, precision = len(mean), float(ndtri(share)), 1 / sd
-    shortest, reach = 1e-3 * float(sd.min()), 9 * float(sd.max())
-    ranked = np.sort(mean)
-    level = float(ranked[-1 - min(int(share * count), count - 1)])  # were all sure
-    low, high = float(ranked[0]) - reach, float(ranked[-1]) + reach
-    for _ in range(100):
-        z = (mean - level) * precision
-        found = float(ndtr(z).sum()) / count
-        if abs(found - share) <= 1e-7 * share:
-            break
-        low, high = (level, high) if found > share else (low, level)
-        # Newton's step on Φ⁻¹(found), nearly a straight line; halving where it would leave.
-        # What a step leaves to do is about its square: after one so short, nothing.
-        probit = float(ndtri(found))
-        slope = float(np.exp(-0.5 * z * z) @ precision) / count
-        step = (probit - goal) * exp(-0.5 * probit**2) / slope if slope else inf
-        if low < level + step < high:
-            level += step
-            if abs(step) <= shortest:
-                break
-        else:
-            level = 0.5 * (low + high)
-            if high - low <= 1e-15 * max(abs(low), abs(high)):
-                break
-    return level

@@ -4,31 +4,69 @@ By default each ask
 
 1. pools and shrinks what was told (`split`);
 2. re-asks the leader while it leads on few examples (`acquisition.leader_to_recheck`);
-3. else asks for the unseen configuration with the highest upper bound of P(good | x) (`model`).
+3. else asks for the unseen configuration with the highest upper bound of P(good | x) (`bound`),
+   its prior what each choice is worth (`effects`).
 
-`TPE.classic` is TPE as published.
+`best` recommends by `kriging`. `TPE.classic` is TPE as published.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
+from math import sqrt
 from typing import Any, final
 
 import numpy as np
 
 from mipro.tpe import acquisition
-from mipro.tpe.design import latin
-from mipro.tpe.generator import Seed
+from mipro.tpe.bound import UpperBound
+from mipro.tpe.effects import Effects
 from mipro.tpe.kriging import kriged
-from mipro.tpe.model import FEW, Settings, starts, upper_bound
 from mipro.tpe.parzen import Floats, published_density
-from mipro.tpe.regression import Regression
-from mipro.tpe.sampler import Sampler
+from mipro.tpe.sampler import Sampler, Seed
 from mipro.tpe.space import Codes, Key, Space
-from mipro.tpe.split import Pool, hard_membership, linear_gamma, shrink
+from mipro.tpe.split import (
+    Pool,
+    Posterior,
+    above,
+    expected_improvement,
+    hard_membership,
+    linear_gamma,
+    shrink,
+    threshold,
+)
 
-STARTUP = 16  # a regression needs more to go by than the 10 of TPE as published
+STARTUP = 16  # effects need more to go by than the 10 of TPE as published
+MOST = 200  # configurations that speak each for itself, the best ones
+FEW = 64  # configurations beyond which one step of ascent does as well
+SLOPE = 1.7  # Φ(x) is about 1/(1 + exp(-1.7 x))
+
+
+@final
+@dataclass(frozen=True)
+class Settings:
+    """How a `TPE` decides. The defaults are the recommended ones; see `TPE.classic`.
+
+    ``multivariate``: joint densities, which see that two choices go together. ``classic``: as
+    published, every score taken at its word. ``gamma``: the share of good ones. ``improvement``:
+    how far above y*, not only whether (`split.expected_improvement`). ``curiosity``, ``optimism``,
+    ``prior`` and ``ratio``, λ of the kernel: of the bound. ``recheck``: configurations tried for
+    each further look at the leader, 0 for none. ``restarts``: of coordinate ascent.
+    ``exact_limit``: configurations up to which the space is enumerated.
+    """
+
+    multivariate: bool = True
+    classic: bool = False
+    gamma: float = 0.05
+    improvement: bool = False
+    curiosity: float = 1.0
+    optimism: float = 1.0
+    prior: float = 1.0
+    ratio: float = 0.4
+    recheck: int = 30
+    restarts: int = 10
+    exact_limit: int = 256
 
 
 @final
@@ -58,12 +96,11 @@ class TPE(Sampler):
             settings = replace(settings, multivariate=multivariate)
         self.settings = settings
         self.startup = _startup(space, startup, trials)
-        self._regression = Regression(space)
+        self._effects = Effects(space)
         self._small = space.size() <= settings.exact_limit
-        if settings.classic:  # published: start-up is plain random search
-            self._design: list[Key] = []
-        else:
-            self._design = acquisition.keys_of(latin(space, self._rng, self.startup))
+        self._design: list[Key] = []
+        if not settings.classic:  # published: start-up is plain random search
+            self._design = acquisition.keys_of(space.latin(self._rng, self.startup))
 
     @classmethod
     def classic(cls, space: Space, seed: Seed = 0, *, multivariate: bool = True) -> TPE:
@@ -72,46 +109,50 @@ class TPE(Sampler):
         Bergstra 2011 with the joint kernels and the settings of the Optuna library: every score
         is taken as exact, repeats are allowed, older trials beyond 25 count less and less.
         """
-        return cls(
-            space,
-            seed,
-            startup=10,
-            settings=Settings(
-                multivariate=multivariate, classic=True, gamma=0.1, prior=1.0, recheck=0
-            ),
-        )
+        settings = Settings(multivariate=multivariate, classic=True, gamma=0.1, recheck=0)
+        return cls(space, seed, startup=10, settings=settings)
+
+    def _told(self, key: Key) -> None:
+        if not self.settings.classic:
+            history = self._history
+            self._effects.tell(history.tally, history.tally.rows[key], history.spoken(key))
 
     def _next(self, busy: set[Key]) -> Key | None:
-        if self.in_startup:
-            return self._first(busy)
-        if not self._history.keys:  # the start-up is all out and nothing has come back
-            return self._unseen(self._history.besides(busy))
-        return self._published(busy) if self.settings.classic else self._modelled(busy)
-
-    def _first(self, busy: set[Key]) -> Key | None:
         seen = self._history.besides(busy)
+        if self.in_startup:
+            return self._first(seen)
+        if not self._history.told:  # the start-up is all out and nothing has come back
+            return self._unseen(seen)
+        if self.settings.classic:
+            return self._published(busy)
+        pool = self._history.pool()
+        posterior = shrink(pool)
+        leader = self._doubtful_leader(pool, posterior, busy)
+        return self._modelled(pool, posterior, seen) if leader is None else leader
+
+    def _first(self, seen: acquisition.Seen) -> Key | None:
         while self._design:
             key = self._design.pop(0)
             if key not in seen:
                 return key
         return self._unseen(seen)
 
-    def _modelled(self, busy: set[Key]) -> Key | None:
-        s, history, pool = self.settings, self._history, self._history.pool()
-        posterior = shrink(pool)
-        if s.recheck:
-            leader = acquisition.leader_to_recheck(
-                pool,
-                posterior,
-                busy,
-                times=max(1, round(len(pool.n) / s.recheck)),
-                examples=history.examples / len(history.keys),
-            )
-            if leader is not None:
-                return leader
-        self._regression.follow(history)
-        score = upper_bound(history, pool, posterior, self._regression, s)
-        seen = history.besides(busy)
+    def _doubtful_leader(self, pool: Pool, posterior: Posterior, busy: set[Key]) -> Key | None:
+        """The leader if it is to be evaluated again."""
+        if not self.settings.recheck:
+            return None
+        return acquisition.leader_to_recheck(
+            pool,
+            posterior,
+            busy,
+            times=max(1, round(len(pool.n) / self.settings.recheck)),
+            examples=self._history.examples / len(self._history.told),
+        )
+
+    def _modelled(self, pool: Pool, posterior: Posterior, seen: acquisition.Seen) -> Key | None:
+        if not self.space.names:
+            return None
+        score = self._upper_bound(pool, posterior)
         if self._small:
             return acquisition.exact(self.space, score, seen)
         found = acquisition.coordinate_ascent(
@@ -119,10 +160,51 @@ class TPE(Sampler):
             lambda full: self._allowed(full, score.moves(full)),
             self._rng,
             seen,
-            starts(pool, posterior, score, s.restarts),
-            steps=s.steps if len(pool.n) <= FEW else 1,
+            self._starts(pool, posterior, score),
+            steps=2 if len(pool.n) <= FEW else 1,
         )
         return self._unseen(seen) if found is None else found
+
+    def _upper_bound(self, pool: Pool, posterior: Posterior) -> UpperBound:
+        """P(good | x) and its bound, by all effects and by what was seen near x."""
+        s = self.settings
+        level = threshold(posterior.mean, linear_gamma(s.gamma)(len(pool.n)))
+        worth = self._effects.worth(posterior)
+        seen = posterior.spread + posterior.noise * len(pool.n) / pool.examples  # of the scores
+        width = sqrt(worth.together + seen)
+        slope = SLOPE / width if width else 0.0
+        hot, good = self._evidence(pool, posterior, level)
+        return UpperBound(
+            self.space,
+            hot,
+            good,
+            slope * (worth.mean - level),
+            slope * worth.effect,
+            (s.curiosity * slope) ** 2 * worth.variance,
+            s.ratio,
+            s.prior,
+            s.optimism,
+            exclusive=not self._history.asked,
+        )
+
+    def _evidence(self, pool: Pool, posterior: Posterior, level: float) -> tuple[Floats, Floats]:
+        """Of the `MOST` best configurations: for which choices they speak (M, C), and m (M,).
+
+        The others are bad, and speak by the effects only; as all do where variables are apart.
+        """
+        s = self.settings
+        best = top(posterior.mean, MOST if s.multivariate else 0)
+        mean, sd = posterior.mean[best], posterior.sd[best]
+        speaking = replace(posterior, mean=mean, sd=sd)
+        good = (expected_improvement if s.improvement else above)(speaking, level)
+        return self._history.hot(pool.codes[best]), good
+
+    def _starts(self, pool: Pool, posterior: Posterior, score: UpperBound) -> Codes:
+        """The best so far; the best choice of each variable alone, by its gain and by its bound."""
+        best = top(posterior.mean, self.settings.restarts - 2)
+        each = np.array([score.gain, score.gain + np.sqrt(score.variance)])  # (2, C)
+        alone = each.take(self.space.choice_grid, axis=1).argmax(axis=2)  # (2, D)
+        return np.concatenate([pool.codes[best], alone])
 
     def _allowed(self, full: Codes, values: Floats) -> Floats:
         """Values of moves (R, C) from ``full`` (R, D), -∞ for those that hold a barred choice."""
@@ -133,11 +215,10 @@ class TPE(Sampler):
         return values
 
     def _published(self, busy: set[Key]) -> Key | None:
-        history, s = self._history, self.settings
-        good = hard_membership(
-            np.asarray(history.scores), linear_gamma(s.gamma)(len(history.keys))
-        ).astype(bool)
-        codes = np.array(history.keys, dtype=np.int64).reshape(len(history.keys), -1)
+        told, s = self._history.told, self.settings
+        scores = np.array([one.score for one in told])
+        good = hard_membership(scores, linear_gamma(s.gamma)(len(told))).astype(bool)
+        codes = np.array([one.key for one in told], dtype=np.int64).reshape(len(told), -1)
         l_x, g_x = (
             published_density(self.space, codes[part], s.prior, joint=s.multivariate)
             for part in (good, ~good)
@@ -161,6 +242,15 @@ class TPE(Sampler):
         sampler = cls(space, startup=state["startup"], settings=Settings(**state["settings"]))
         sampler._design = [tuple(key) for key in state["design"]]
         return sampler
+
+
+def top(values: Floats, count: int) -> Codes:
+    """Rows of the ``count`` highest, in their own order; of equals at the border, any."""
+    if len(values) <= count or not count:
+        return np.arange(min(len(values), count))
+    rows = (-values).argpartition(count)[:count]
+    rows.sort()
+    return rows
 
 
 def _startup(space: Space, startup: int | None, trials: int | None) -> int:

@@ -70,29 +70,27 @@ def resolved(specs: Sequence[tuple[str, Spec]]) -> tuple[Variable, ...]:
         name: Variable(name, _choices(name, spec.choices))
         for name, spec in zip(names, declared, strict=True)
     }
-    found = []
-    for name, spec in zip(names, declared, strict=True):
-        if spec.when is None:
-            found.append(free[name])
-            continue
-        parent, value = spec.when
-        if parent not in free:
-            raise ValueError(f"{name!r} depends on {parent!r}, which is not a variable here")
-        on = _condition(name, free[parent], value)
-        found.append(Variable(name, free[name].choices, names.index(parent), on))
-    return tuple(found)
+    return tuple(
+        free[name] if spec.when is None else _hung(free[name], names, free, *spec.when)
+        for name, spec in zip(names, declared, strict=True)
+    )
 
 
-def _condition(name: str, parent: Variable, value: Any) -> tuple[int, ...]:
-    """The codes of the parent under which the variable is active, ascending."""
+def _hung(
+    v: Variable, names: list[str], free: dict[str, Variable], on: str, value: Any
+) -> Variable:
+    """The variable under its condition: active where ``on`` has the value, or one of several."""
+    if on not in free:
+        raise ValueError(f"{v.name!r} depends on {on!r}, which is not a variable here")
+    parent = free[on]
     # A frozenset may itself be a choice of the parent: then it is one value, not several.
     several = isinstance(value, (set, frozenset)) and not (
         isinstance(value, frozenset) and value in parent.codes
     )
-    codes = sorted(parent.code(v) for v in (value if several else [value]))
+    codes = sorted(parent.code(each) for each in (value if several else [value]))
     if not codes:
-        raise ValueError(f"{name!r} depends on no value of {parent.name!r}: it is never active")
-    return tuple(codes)
+        raise ValueError(f"{v.name!r} depends on no value of {on!r}: it is never active")
+    return Variable(v.name, v.choices, names.index(on), tuple(codes))
 
 
 def parents_first(variables: Sequence[Variable]) -> tuple[int, ...]:

@@ -58,7 +58,7 @@ def run(sampler, trials, seed=0):
 def test_every_ask_is_a_configuration_of_the_space(make, space):
     sampler: Sampler = make(space, 0)
     for config in run(sampler, 25):
-        space.validate(config)
+        space.encode(config)
         assert tuple(config) == space.active(config)
 
 
@@ -95,7 +95,7 @@ def test_all_out_at_once_before_anything_comes_back(make):
     sampler: Sampler = make(SPACE, 0)
     out = [SPACE.key(sampler.ask()) for _ in range(SPACE.size())]
     assert len(set(out)) == SPACE.size()
-    SPACE.validate(sampler.ask())
+    SPACE.encode(sampler.ask())
 
 
 def test_excluded_configurations_are_not_asked_while_there_are_others(make):
@@ -105,12 +105,12 @@ def test_excluded_configurations_are_not_asked_while_there_are_others(make):
     for keep in (every[3], every[-1]):
         assert sampler.ask(exclude=[c for c in every if c != keep]) == keep
         sampler.tell(keep, 0.5, 20)
-    SPACE.validate(sampler.ask(exclude=every))
+    SPACE.encode(sampler.ask(exclude=every))
 
 
 def test_excluding_all_of_a_fresh_sampler_still_answers(make):
     sampler: Sampler = make(SMALL, 0)
-    SMALL.validate(sampler.ask(exclude=list(SMALL.enumerate())))
+    SMALL.encode(sampler.ask(exclude=list(SMALL.enumerate())))
 
 
 def test_an_exhausted_space_goes_on(make):

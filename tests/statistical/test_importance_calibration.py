@@ -13,10 +13,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from exact_anova import exact_importance
 from scipy import stats
 
 from mipro.programs.prompt import Prompt
-from mipro.tpe import TPE, Observation, RandomSampler, Space, exact_importance, importance
+from mipro.tpe import TPE, Observation, RandomSampler, Space, importance
 from mipro.worlds import exact_scores, load_world
 
 pytestmark = pytest.mark.statistical

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pytest
 from small_runs import recorded, small, task_of
 
 from mipro.optimizers.forecast import Forecast, forecast
@@ -11,9 +10,9 @@ from mipro.optimizers.probing import dry_probe
 from mipro.optimizers.task import PROPOSALS
 
 
-def expected(method: str, trials: int) -> Forecast:
+def expected(method: str, trials: int, seed: int = 0) -> Forecast:
     world = small()
-    task = task_of(world, trials=trials)
+    task = task_of(world, trials=trials, seed=seed)
     return forecast(METHODS[method](), task, world.test, {}, dry_probe(task))
 
 
@@ -24,13 +23,23 @@ def test_what_one_sensible_step_takes_does_not_grow_with_the_trials():
     assert many.phases[PROPOSALS].calls.expected > 2.5 * few.phases[PROPOSALS].calls.expected
 
 
-@pytest.mark.parametrize("method", ["mipro_plus_plus", "mipro_zero_shot"])
-def test_proposals_of_more_trials_than_are_rehearsed_are_counted_where_they_go_on(method: str):
-    some, twice = (expected(method, trials).phases[PROPOSALS].calls for trials in (150, 300))
-    if method == "mipro_zero_shot":  # all its proposals are made in the first third
-        assert twice == some
-    else:
-        assert 1.75 < twice.expected / some.expected < 2.2
+def test_proposals_of_more_trials_than_are_rehearsed_are_counted_where_they_go_on():
+    """How often a rehearsal reuses an instruction is luck: the mean of three seeds."""
+    ratios = []
+    for seed in range(3):
+        some, twice = (
+            expected("mipro_plus_plus", trials, seed).phases[PROPOSALS].calls
+            for trials in (150, 300)
+        )
+        ratios.append(twice.expected / some.expected)
+    assert 1.75 < sum(ratios) / 3 < 2.2
+
+
+def test_proposals_that_are_all_made_in_the_first_third_do_not_go_on():
+    some, twice = (
+        expected("mipro_zero_shot", trials).phases[PROPOSALS].calls for trials in (150, 300)
+    )
+    assert twice == some
 
 
 def test_the_proposals_expected_are_near_those_made():

@@ -122,7 +122,7 @@ def test_what_was_asked_and_what_came_of_it_are_two_sides_of_one():
     settings |= {"temperature": 0.7, "demos": False, "history": True}
     config = {"a.instruction": 1, "a.demos": 1, "b.instruction": 0, "b.demos": 2}
     asked = tree.asked(config, {"a": settings})
-    tree.space.validate(asked)
+    tree.space.encode(asked)
     assert tree.new(asked) == {"a": settings}
     assert tree.made(asked, {"a": 1}) == config
     assert tree.cut("a").asked(config, {"a": settings}) == config

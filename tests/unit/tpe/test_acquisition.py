@@ -14,9 +14,7 @@ from mipro.tpe.acquisition import (
     worth_a_second_look,
 )
 from mipro.tpe.bound import UpperBound
-from mipro.tpe.evidence import Centres
-from mipro.tpe.parzen import Mixture, hamming
-from mipro.tpe.regression import Odds
+from mipro.tpe.parzen import Mixture, hamming, one_hot
 from mipro.tpe.split import Pool, shrink
 
 TREE = Space({"a": 3, "b": 2, "c": Choice(4, when=("b", 1)), "d": Choice(2, when=("c", {0, 3}))})
@@ -29,10 +27,14 @@ def some_bound(space, seed, n=12):
     return plain(space, centres, rng.random(n), 0.2, 0.2)
 
 
+CENTRES = TREE.sample_codes(np.random.default_rng(3), 12)  # of some_bound(TREE, 3)
+
+
 def plain(space, centres, good, ratio, share, *, prior=1.0, optimism=1.0):
     """The bound where nothing is known of single choices."""
-    silent = Odds.silent(space, share)
-    return UpperBound(Centres(space, centres), good, silent, ratio, prior, 0.0, optimism)
+    nothing, base = np.zeros(sum(space.sizes)), np.log(share / (1 - share))
+    hot = one_hot(space, centres)
+    return UpperBound(space, hot, good, base, nothing, nothing, ratio, prior, optimism)
 
 
 @pytest.mark.parametrize("seed", range(8))
@@ -49,7 +51,7 @@ def test_exact_equals_brute_force(seed):
 def test_coordinate_ascent_finds_the_exact_optimum_of_small_trees(seed):
     score = some_bound(TREE, seed)
     rng = np.random.default_rng(seed)
-    found = coordinate_ascent(TREE, score.moves, rng, set(), TREE.sample_codes(rng, 32))
+    found = coordinate_ascent(TREE, score.moves, rng, set(), TREE.sample_codes(rng, 32), 30)
     assert score(np.array([found]))[0] == pytest.approx(score(ALL).max())
 
 
@@ -57,12 +59,12 @@ def test_coordinate_ascent_returns_only_unseen_and_valid_ones():
     score = some_bound(TREE, 0)
     rng = np.random.default_rng(0)
     seen = set()
-    found = coordinate_ascent(TREE, score.moves, rng, seen, TREE.sample_codes(rng, 4))
+    found = coordinate_ascent(TREE, score.moves, rng, seen, TREE.sample_codes(rng, 4), 30)
     while found is not None:  # until no neighbour of a top is left
         assert found not in seen
-        TREE.validate(TREE.decode(found))
+        TREE.encode(TREE.decode(found))
         seen.add(found)
-        found = coordinate_ascent(TREE, score.moves, rng, seen, TREE.sample_codes(rng, 4))
+        found = coordinate_ascent(TREE, score.moves, rng, seen, TREE.sample_codes(rng, 4), 30)
     assert len(seen) > 2
     assert exact(TREE, score, set(keys_of(ALL))) is None
 
@@ -70,11 +72,9 @@ def test_coordinate_ascent_returns_only_unseen_and_valid_ones():
 def test_without_optimism_the_upper_bound_orders_as_the_ratio():
     evidence = some_bound(TREE, 3)
     kernels = [hamming(c, 0.2) for c in TREE.sizes]
-    no_prior = plain(
-        TREE, evidence.centres.codes, evidence.good, evidence.ratio, 0.2, prior=0.0, optimism=0.0
-    )
-    good = Mixture(TREE, evidence.centres.codes, evidence.good, kernels, prior=0)
-    bad = Mixture(TREE, evidence.centres.codes, 1 - evidence.good, kernels, prior=0)
+    no_prior = plain(TREE, CENTRES, evidence.good, evidence.ratio, 0.2, prior=0.0, optimism=0.0)
+    good = Mixture(TREE, CENTRES, evidence.good, kernels, prior=0)
+    bad = Mixture(TREE, CENTRES, 1 - evidence.good, kernels, prior=0)
     ratio = log_ratio(good, bad)(ALL)
     bound = no_prior(ALL)
     by_ratio = np.argsort(ratio)

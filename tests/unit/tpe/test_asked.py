@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from mipro.tpe import TPE, Choice, Settings, Space
-from mipro.tpe.evidence import Centres
+from mipro.tpe.bound import UpperBound
 from mipro.tpe.history import History
 
 SETTINGS = Space({"tip": ("a", "b", "c"), "shown": 2, "which": Choice(3, when=("shown", 1))})
@@ -39,11 +39,9 @@ def test_what_came_of_an_asked_configuration_is_told_once():
     assert (len(history), history.examples) == (2, 115)
     pool = history.pool()
     assert pool.n.tolist() == [35, 80]
-    asked = history.asked_codes()
-    assert asked is not None
-    assert history.others == [history.space.key(NEW_B), history.keys[1]]
+    assert [one.asked for one in history.told] == [history.space.key(NEW_B), history.told[1].key]
     # both sides of the first are counted, and the slot that they share once
-    both = Centres(history.space, pool.codes, asked).choices.sum(axis=0)
+    both = history.hot(pool.codes).sum(axis=0)
     choices = {
         (name, value): count
         for (name, value), count in zip(
@@ -63,13 +61,15 @@ def test_what_was_asked_may_be_said_late_and_the_first_word_holds():
     for asked in (None, NEW_B, {**NEW_B, "new.tip": "c"}, None):
         history.tell(config, 0.5, 5, asked)
     key, new = history.space.key(config), history.space.key(NEW_B)
-    assert history.others == [key, new, new, new]
-    again = History.from_state(history.space, json.loads(json.dumps(history.state())))
-    assert (again.others, again.state()) == (history.others, history.state())
-    for each in (history, again):
-        codes = each.asked_codes()
-        assert codes is not None
-        assert codes.tolist() == [list(new)]
+    assert [one.asked for one in history.told] == [key, new, new, new]
+    assert history.spoken(key) == {key, new}
+    sampler = TPE(history.space)
+    for asked in (None, NEW_B, {**NEW_B, "new.tip": "c"}, None):
+        sampler.tell(config, 0.5, 5, asked=asked)
+    again = TPE.from_state(history.space, json.loads(json.dumps(sampler.state())))
+    assert again.state() == sampler.state()
+    assert again.state()["observations"] == history.state()["observations"]
+    assert again._history.told == sampler._history.told == history.told
 
 
 def test_told_as_itself_it_is_as_if_nothing_were_asked():
@@ -84,12 +84,13 @@ def test_told_as_itself_it_is_as_if_nothing_were_asked():
 
 def test_a_centre_is_as_near_as_the_nearer_of_what_it_stands_for():
     space, ratio = tree(4), 0.5
-    at = np.array([space.encode({"i": 3, "demos": 2})])
-    asked = np.array([space.encode(NEW_B)])
+    history = History(space)
+    history.tell({"i": 3, "demos": 2}, 0.5, 35, NEW_B)
+    hot, nothing = history.hot(history.pool().codes), np.zeros(sum(space.sizes))
 
     def near(config):
-        codes = np.array([space.encode(config)])
-        return float(Centres(space, at, asked).similarity(codes, ratio)[0, 0])
+        bound = UpperBound(space, hot, np.ones(1), 0.0, nothing, nothing, ratio, prior=0.0)
+        return float(bound.evidence(np.array([space.encode(config)]))[1][0])
 
     assert near({"i": 3, "demos": 2}) == pytest.approx(1)
     assert near(NEW_B) == pytest.approx(1)

@@ -2,8 +2,9 @@
 
 import numpy as np
 import pytest
+from exact_anova import exact_importance
 
-from mipro.tpe import Choice, Space, exact_importance
+from mipro.tpe import Choice, Space
 from mipro.tpe.components import components, density
 
 TREE = Space({"a": 3, "b": Choice(4, when=("a", {1, 2})), "c": Choice(2, when=("b", 3)), "d": 2})

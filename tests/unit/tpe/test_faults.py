@@ -3,7 +3,7 @@
 import pytest
 
 from mipro.tpe import TPE, Space
-from mipro.tpe.split import Pool, shrink, soft_membership
+from mipro.tpe.split import Pool, above, shrink, threshold
 
 SPACE = Space({"instruction": 6, "demos": 6})
 
@@ -30,7 +30,7 @@ def test_fault_01_equal_weight():
     assert best.n == 500
     assert best.mean == pytest.approx(0.61, abs=0.02)
     posterior = shrink(Pool.of(keys, scores, ns))
-    good = soft_membership(posterior, 0.1)
+    good = above(posterior, threshold(posterior.mean, 3))
     assert good[-1] > good[-2]
 
 
@@ -57,7 +57,7 @@ def test_fault_04_small_space(make):
     sampler = make(space, 0)
     for i in range(12):
         config = sampler.ask()
-        space.validate(config)
+        space.encode(config)
         sampler.tell(config, 0.5, 35)
         assert sampler.exhausted == (
             len({o.config["instruction"] for o in sampler.observations}) == 2

@@ -6,8 +6,10 @@ import sys
 
 import numpy as np
 import pytest
+from exact_anova import exact_importance
 
-from mipro.tpe import Choice, Effect, Observation, Space, exact_importance, importance
+from mipro.optimizers.result import importance_json
+from mipro.tpe import Choice, Effect, Observation, Space, importance
 from mipro.tpe.components import Component, components, density
 from mipro.tpe.importance import GUESS, MEAN_WIDTH, WIDTHS, _Model, _posterior, _table
 from mipro.tpe.split import Pool
@@ -222,7 +224,7 @@ def test_an_untried_choice_of_a_child_varies_as_its_kernel_says():
 def test_as_json_every_share_is_called_one_and_every_effect_another():
     space = Space({"a": 2, "b": 2})
     told = [Observation(c, (c["a"] + 2 * c["b"]) / 4, 8) for c in space.enumerate()]
-    found = importance(space, told).to_json()
+    found = importance_json(importance(space, told))
     assert set(found["rest"]) == set(found["main"]["a"])
     assert found["rest"]["share"] == 0
     assert {"share", "of"} < set(found["pairs"][0])
@@ -230,10 +232,8 @@ def test_as_json_every_share_is_called_one_and_every_effect_another():
     assert "sd" in found["spread"]
     assert [row["choice"] for row in found["choices"]["a"]] == [0, 1]
     named = Space({"a": ("x", None, (1, 2))})
-    rows = importance(
-        named,
-        [Observation(c, y, 8) for c, y in zip(named.enumerate(), (0.25, 0.5, 1), strict=True)],
-    ).to_json()["choices"]["a"]
+    told = [Observation(c, y, 8) for c, y in zip(named.enumerate(), (0.25, 0.5, 1), strict=True)]
+    rows = importance_json(importance(named, told))["choices"]["a"]
     assert [row["choice"] for row in rows] == ["x", "None", "(1, 2)"]
 
 

@@ -7,9 +7,9 @@ from math import exp, log
 
 import numpy as np
 import pytest
-from scipy.stats import norm
+from scipy.stats import multivariate_normal
 
-from mipro.tpe import TPE, Choice, Space
+from mipro.tpe import TPE, Choice, Space, kriging
 from mipro.tpe.kriging import kriged
 from mipro.tpe.split import Pool, shrink
 
@@ -33,12 +33,19 @@ def likeness(codes, ratio):
     )
 
 
-def by_hand(pool, ratio, spread):
+def at(pool, *ratios):
+    """`kriged` with these λ alone."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(kriging, "RATIOS", ratios)
+        return kriged(pool)
+
+
+def by_hand(pool, ratio):
     """θ and the restricted likelihood by dense inverses."""
     base, count = shrink(pool), len(pool.n)
     k = likeness(pool.codes.tolist(), ratio)
     unlike = np.mean([1 - k[u, v] for u in range(count) for v in range(count) if u != v])
-    prior, one = base.spread * spread / unlike * k, np.ones(count)
+    prior, one = base.spread / unlike * k, np.ones(count)
     c = prior + np.diag(base.noise / pool.n)
     inverse = np.linalg.inv(c)
     mu = one @ inverse @ pool.mean / (one @ inverse @ one)
@@ -48,23 +55,22 @@ def by_hand(pool, ratio, spread):
     return mu + prior @ inverse @ rest, likelihood
 
 
-def averaged(pool, ratios, spreads):
-    found = [by_hand(pool, ratio, spread) for ratio in ratios for spread in spreads]
+def averaged(pool, ratios):
+    found = [by_hand(pool, ratio) for ratio in ratios]
     top = max(likelihood for _, likelihood in found)
     weights = [exp(likelihood - top) for _, likelihood in found]
     return sum(w * mean for w, (mean, _) in zip(weights, found, strict=True)) / sum(weights)
 
 
-RATIOS, SPREADS = (0.3, 0.5, 0.65, 0.8, 0.9, 0.95), (0.5, 1.0, 2.0)
+RATIOS = (0.3, 0.5, 0.65, 0.8, 0.9, 0.95)
 
 
 @pytest.mark.parametrize("seed", range(8))
 def test_it_is_the_posterior_by_dense_algebra(seed):
     pool = told(seed)
-    for ratio, spread in ((0.3, 1.0), (0.9, 0.5), (0.65, 2.0)):
-        expected = by_hand(pool, ratio, spread)[0]
-        np.testing.assert_allclose(kriged(pool, [ratio], [spread]), expected, rtol=1e-7)
-    np.testing.assert_allclose(kriged(pool), averaged(pool, RATIOS, SPREADS), rtol=1e-7)
+    for ratio in (0.3, 0.65, 0.9):
+        np.testing.assert_allclose(at(pool, ratio), by_hand(pool, ratio)[0], rtol=1e-7)
+    np.testing.assert_allclose(kriged(pool), averaged(pool, RATIOS), rtol=1e-7)
 
 
 def test_three_configurations_in_rational_numbers():
@@ -87,19 +93,23 @@ def test_three_configurations_in_rational_numbers():
                 rows[q] = [x - rows[q][p] * z for x, z in zip(rows[q], rows[p], strict=True)]
     mu = sum(row[3] for row in rows) / sum(row[4] for row in rows)
     expected = [y[u] - noise[u] * (rows[u][3] - mu * rows[u][4]) for u in range(3)]
-    found = kriged(pool, [0.5], [1.0])
+    found = at(pool, 0.5)
     np.testing.assert_allclose(found, [float(x) for x in expected], rtol=1e-7)
 
 
 def test_the_weights_are_the_marginal_likelihood_integrated_over_every_mean():
-    """Two scores: ∫ N(y; μ1, C) dμ is the density of their difference alone."""
-    pool = Pool.of([(0, 0), (1, 1)], [0.2, 0.7], [10, 20])
-    base = shrink(pool)
-    var = [2 * base.spread * s + base.noise / 10 + base.noise / 20 for s in (0.5, 2.0)]
-    weights = np.array([norm.pdf(0.5, scale=v**0.5) for v in var])
-    each = [kriged(pool, [0.5], [s]) for s in (0.5, 2.0)]
-    expected = weights @ np.array(each) / weights.sum()
-    np.testing.assert_allclose(kriged(pool, [0.5], [0.5, 2.0]), expected, rtol=1e-7)
+    """Three scores: ∫ N(y; μ1, C) dμ is the density of their two differences alone."""
+    pool = Pool.of([(0, 0), (0, 1), (1, 2)], [0.2, 0.7, 0.4], [10, 20, 40])
+    base, apart = shrink(pool), np.array([[1.0, -1, 0], [0, 1, -1]])
+    weights = []
+    for ratio in (0.3, 0.8):
+        k = likeness(pool.codes.tolist(), ratio)
+        c = base.spread / (1 - (k.sum() - 3) / 6) * k + np.diag(base.noise / pool.n)
+        differences = multivariate_normal(cov=apart @ c @ apart.T)
+        weights.append(differences.pdf(apart @ pool.mean))
+    each = np.array([at(pool, ratio) for ratio in (0.3, 0.8)])
+    expected = np.array(weights) @ each / sum(weights)
+    np.testing.assert_allclose(at(pool, 0.3, 0.8), expected, rtol=1e-7)
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -110,8 +120,8 @@ def test_without_likeness_it_is_shrinking_to_the_mean_of_configurations(seed):
     mu = weight @ pool.mean / weight.sum()
     s = base.noise / base.spread
     expected = (pool.n * pool.mean + s * mu) / (pool.n + s)
-    np.testing.assert_allclose(kriged(pool, [0.0], [1.0]), expected, rtol=1e-7)
-    np.testing.assert_allclose(kriged(pool, [1e-9], [1.0]), expected, rtol=1e-6)
+    np.testing.assert_allclose(at(pool, 0.0), expected, rtol=1e-7)
+    np.testing.assert_allclose(at(pool, 1e-9), expected, rtol=1e-6)
 
 
 def test_what_neighbours_score_counts_and_more_the_nearer_they_are():
@@ -134,7 +144,7 @@ def test_inactive_variables_are_alike_where_both_are_and_differ_where_one_is():
     inverse = np.linalg.inv(prior + np.diag(base.noise / pool.n))
     mu = inverse.sum(axis=0) @ pool.mean / inverse.sum()
     expected = mu + prior @ inverse @ (pool.mean - mu)
-    np.testing.assert_allclose(kriged(pool, [0.7], [1.0]), expected, rtol=1e-7)
+    np.testing.assert_allclose(at(pool, 0.7), expected, rtol=1e-7)
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -212,7 +222,10 @@ def test_of_a_long_history_only_the_best_lend_to_one_another():
     keys = [space.key(config) for config in space.enumerate()]
     rng = np.random.default_rng(0)
     pool = Pool.of([*keys, keys[3]], [*(a + 0.1 * rng.normal() for a, _ in keys), 2.0], [20] * 31)
-    alone, means = shrink(pool), kriged(pool, [0.8], [1.0], most=12)
+    alone = shrink(pool)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(kriging, "RATIOS", (0.8,))
+        means = kriged(pool, most=12)
     best = np.sort(np.argsort(-alone.mean, kind="stable")[:12])
     rest = np.setdiff1d(np.arange(30), best)
     np.testing.assert_array_equal(means[rest], alone.mean[rest])

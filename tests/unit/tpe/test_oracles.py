@@ -6,24 +6,23 @@ The libraries are extras (`pip install 'mipro[peers]'`): without one, its tests 
 from __future__ import annotations
 
 from fractions import Fraction
-from math import exp, prod, sqrt
+from math import exp, log, prod, sqrt
 
 import numpy as np
 import pytest
+from exact_anova import exact_importance
 
-from mipro.tpe import TPE, Choice, Effect, RandomSampler, Space, exact_importance
+from mipro.tpe import TPE, Choice, Effect, RandomSampler, Space
 from mipro.tpe.bound import UpperBound
-from mipro.tpe.evidence import Centres
-from mipro.tpe.history import History
 from mipro.tpe.parzen import (
     Mixture,
     forgetting,
     hamming,
+    one_hot,
     published_density,
     uniform_mixture,
 )
-from mipro.tpe.regression import Odds, Regression
-from mipro.tpe.split import sqrt_gamma
+from mipro.tpe.split import shrink, sqrt_gamma
 
 TREE = Space({"a": 3, "b": 2, "c": Choice(4, when=("b", 1)), "d": Choice(2, when=("c", {0, 3}))})
 ALL = np.array(list(TREE.enumerate_codes()))
@@ -164,25 +163,27 @@ def test_the_bound_equals_a_plain_double_loop(ratio):
     centres = TREE.sample_codes(rng, 9)
     good = [Fraction(int(g), 8) for g in rng.integers(0, 9, size=9)]
     prior, curiosity, optimism = Fraction(3, 2), 0.7, 1.3
-    alone = Odds(rng.normal(size=11), rng.random(11), -2.1)
+    base, gain, variance = -2.1, rng.normal(size=11), rng.random(11)
     bound = UpperBound(
-        Centres(TREE, centres),
+        TREE,
+        one_hot(TREE, centres),
         np.array([float(g) for g in good]),
-        alone,
+        base,
+        gain,
+        curiosity**2 * variance,
         float(ratio),
         float(prior),
-        curiosity,
         optimism,
     )
     a, n = bound.evidence(ALL)
     score = bound(ALL)
     for row, x in enumerate(ALL.tolist()):
-        odds, variance = alone.base, 0.0
+        odds, doubt = base, 0.0
         for d, v in enumerate(x):
             if v >= 0:
-                odds += alone.gain[TREE.offsets[d] + v]
-                variance += alone.variance[TREE.offsets[d] + v]
-        p_0 = 1 / (1 + exp(-odds - curiosity * sqrt(variance)))
+                odds += gain[TREE.offsets[d] + v]
+                doubt += variance[TREE.offsets[d] + v]
+        p_0 = 1 / (1 + exp(-odds - curiosity * sqrt(doubt)))
         near = [rational_similarity(x, centre, ratio) for centre in centres.tolist()]
         n_x = float(prior + sum(near))
         a_x = float(prior) * p_0 + float(sum(m * k for m, k in zip(good, near, strict=True)))
@@ -240,9 +241,10 @@ def test_one_variable_has_one_form():
         good, bad = (published_density(space, c, 1.0, joint=joint) for c in (codes[:4], codes[4:]))
         ratios.append(good.log_pmf(every) - bad.log_pmf(every))
     np.testing.assert_allclose(ratios[0], ratios[1], atol=1e-12)
-    similar = Centres(space, codes).similarity(every, 0.2)
+    nothing = np.zeros(6)
+    bound = UpperBound(space, one_hot(space, codes[:1]), np.ones(1), 0.0, nothing, nothing, 0.2)
     on = hamming(6, 0.2)
-    np.testing.assert_allclose(similar, (on / on[0, 0])[codes[:, 0]])
+    np.testing.assert_allclose(bound.evidence(every)[1] - 1, (on / on[0, 0])[codes[0, 0]])
 
 
 @pytest.mark.parametrize("name", ["tpe", "independent"])
@@ -261,13 +263,12 @@ def test_one_variable_is_gone_through_and_only_the_leader_asked_again(name):
 
 
 def test_the_bound_without_history_is_the_same_everywhere():
-    """γ + κ₂ √(γ (1 - γ) / (prior + 1)): nothing but the prior."""
-    nothing, share = np.zeros((0, 4), dtype=np.int64), 0.05
-    silent = Odds.silent(TREE, share)
-    for curiosity in (0.0, 1.0):
-        bound = UpperBound(Centres(TREE, nothing), np.zeros(0), silent, 0.2, 2.0, curiosity, 1.5)
-        expected = share + 1.5 * sqrt(share * (1 - share) / 3)
-        np.testing.assert_allclose(bound(ALL), expected)
+    """p + κ₂ √(p (1 - p) / (prior + 1)): nothing but the prior."""
+    share, nothing = 0.05, np.zeros(11)
+    base = log(share / (1 - share))
+    none = np.zeros((0, 11)), np.zeros(0)
+    bound = UpperBound(TREE, *none, base, nothing, nothing, prior=2.0, optimism=1.5)
+    np.testing.assert_allclose(bound(ALL), share + 1.5 * sqrt(share * (1 - share) / 3))
 
 
 @pytest.mark.parametrize("make", SAMPLERS.values(), ids=list(SAMPLERS))
@@ -283,14 +284,12 @@ def test_a_variable_of_one_choice_changes_nothing():
     told = np.random.default_rng(2).binomial(20, np.linspace(0.2, 0.8, 12)) / 20
     scores = []
     for space in (plain, more):
-        history, regression = History(space), Regression(space)
+        sampler = TPE(space, startup=1)
         every = np.array(list(space.enumerate_codes()))
         for codes, score in zip(every, told, strict=True):
-            history.tell(space.decode(codes), score, 20)
-        regression.follow(history)
-        alone = regression.odds(0.7, 0.05, 0.1)
-        good = np.array([1.0, 0.2])
-        scores.append(UpperBound(Centres(space, every[:2]), good, alone, 0.2)(every))
+            sampler.tell(space.decode(codes), score, 20)
+        pool = sampler._history.pool()
+        scores.append(sampler._upper_bound(pool, shrink(pool))(every))
     np.testing.assert_allclose(scores[0], scores[1])
 
 

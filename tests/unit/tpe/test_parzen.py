@@ -9,14 +9,13 @@ from scipy import stats
 
 from mipro.tpe import Choice, Space
 from mipro.tpe.bound import UpperBound
-from mipro.tpe.evidence import Centres
 from mipro.tpe.parzen import (
     Mixture,
     aitchison_aitken,
     hamming,
+    one_hot,
     uniform_mixture,
 )
-from mipro.tpe.regression import Odds
 
 TREE = Space({"a": 3, "b": 2, "c": Choice(4, when=("b", 1)), "d": Choice(2, when=("c", {0, 3}))})
 CENTRES = [[0, 0, -1, -1], [2, 1, 3, 1], [2, 1, 2, -1], [0, 0, -1, -1], [1, 1, 0, 0]]
@@ -177,8 +176,21 @@ def test_a_weight_below_zero_is_refused_however_large_the_others(weights, prior)
         Mixture(space, np.array([[0], [1]]), np.array(weights), kernels, prior=prior)
 
 
+def silent(space, centres, good, ratio, **settings):
+    """The bound where nothing is known of single choices."""
+    nothing = np.zeros(sum(space.sizes))
+    hot = one_hot(space, centres)
+    return UpperBound(space, hot, good, 0.0, nothing, nothing, ratio, **settings)
+
+
+def similarity(space, codes, ratio):
+    """k of every pair, as one centre after another adds it to n(x)."""
+    each = [silent(space, row[None], np.ones(1), ratio, prior=0.0) for row in codes]
+    return np.array([bound.evidence(codes)[1] for bound in each])
+
+
 def test_similarity_is_one_at_the_centre_and_at_most_one():
-    s = Centres(TREE, ALL).similarity(ALL, 0.3)
+    s = similarity(TREE, ALL, 0.3)
     np.testing.assert_allclose(np.diag(s), 1)
     assert s.max() <= 1 + 1e-12
 
@@ -187,15 +199,13 @@ def test_similarity_of_a_flat_space_is_a_power_of_the_hamming_distance():
     space = Space({"a": 3, "b": 4, "c": 2})
     x = np.array(list(space.enumerate_codes()))
     distance = (x[:, None] != x[None]).sum(axis=2)
-    np.testing.assert_allclose(Centres(space, x).similarity(x, 0.2), 0.2**distance)
+    np.testing.assert_allclose(similarity(space, x, 0.2), 0.2**distance)
 
 
 def test_evidence_is_the_share_of_l_in_l_and_g_with_one_kernel():
     good = np.array([0.9, 0.2, 0.5, 0.1, 0.0])
     kernels = [hamming(c, 0.25) for c in TREE.sizes]
-    silent = Odds.silent(TREE, 0.3)
-    bound = UpperBound(Centres(TREE, np.array(CENTRES)), good, silent, 0.25, prior=0)
-    a, n = bound.evidence(ALL)
+    a, n = silent(TREE, np.array(CENTRES), good, 0.25, prior=0.0).evidence(ALL)
     l_x = Mixture(TREE, np.array(CENTRES), good, kernels, prior=0).pmf(ALL)
     g_x = Mixture(TREE, np.array(CENTRES), 1 - good, kernels, prior=0).pmf(ALL)
     gamma = good.mean()

@@ -7,9 +7,8 @@ import numpy as np
 import pytest
 
 from mipro.tpe import TPE, Choice, RandomSampler, Space
-from mipro.tpe.design import latin
-from mipro.tpe.generator import generator_state, restored_generator
 from mipro.tpe.parzen import forgetting, published_density
+from mipro.tpe.sampler import _generator, _plain
 
 SPACE = Space({"a": 6, "b": ("x", "y"), "c": Choice(4, when=("b", "y"))})
 
@@ -55,13 +54,13 @@ def test_startup_uses_every_choice_equally_often():
     asked = [sampler.ask() for _ in range(15)]
     # repeats of the design are replaced, so a few choices may be off by one or two
     assert max(Counter(c["a"] for c in asked).values()) <= 7
-    codes = latin(space, np.random.default_rng(0), 15)
+    codes = space.latin(np.random.default_rng(0), 15)
     assert Counter(codes[:, 0].tolist()) == dict.fromkeys(range(3), 5)
     assert Counter(codes[:, 1].tolist()) == dict.fromkeys(range(5), 3)
 
 
 def test_the_design_balances_a_child_over_the_rows_where_it_is_active():
-    codes = latin(SPACE, np.random.default_rng(0), 16)
+    codes = SPACE.latin(np.random.default_rng(0), 16)
     assert Counter(codes[:, 2].tolist()) == {-1: 8, 0: 2, 1: 2, 2: 2, 3: 2}
 
 
@@ -136,7 +135,7 @@ def test_a_growth_keeps_what_is_known_and_can_ask_for_the_new_choice():
 def test_generators_survive_json(kind):
     rng = np.random.Generator(kind(5))
     rng.random(7)
-    copy = restored_generator(json.loads(json.dumps(generator_state(rng))))
+    copy = _generator(json.loads(json.dumps(_plain(rng.bit_generator.state))))
     np.testing.assert_array_equal(rng.random(10), copy.random(10))
 
 

@@ -38,7 +38,7 @@ def test_size_is_the_number_enumerated(tree):
     assert tree.size() == len(configs) == 2 * (1 + 2 * (3 + 2))
     assert len({tree.key(c) for c in configs}) == len(configs)
     for config in configs:
-        tree.validate(config)
+        tree.encode(config)
         assert set(tree.active(config)) == set(config)
 
 
@@ -66,7 +66,7 @@ def test_size_of_a_large_space_is_exact_and_enumeration_is_lazy():
 )
 def test_validate_names_the_variable_and_the_value(tree, config, named):
     with pytest.raises(ValueError, match=r".") as error:
-        tree.validate(config)
+        tree.encode(config)
     for part in named:
         assert part in str(error.value)
 
@@ -106,7 +106,7 @@ def test_a_frozenset_that_is_a_choice_is_one_value():
 def test_sampling_is_uniform_over_each_active_choice(tree):
     codes = tree.sample_codes(np.random.default_rng(0), 30_000)
     for row in codes[:200]:
-        tree.validate(tree.decode(row))
+        tree.encode(tree.decode(row))
     # each share has sd ≤ √(¼/n), n ≥ 4,900 rows: 5 sd are 0.036, false alarm < 1e-5 in all
     for d in range(4):
         active = codes[codes[:, d] >= 0, d]

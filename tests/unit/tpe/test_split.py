@@ -1,17 +1,18 @@
 import numpy as np
 import pytest
+from scipy.stats import binomtest
 
 from mipro.tpe.split import (
     Pool,
     Posterior,
     above,
     example_variance,
+    expected_improvement,
     hard_membership,
     linear_gamma,
-    quantile,
     shrink,
-    soft_membership,
     sqrt_gamma,
+    threshold,
 )
 
 
@@ -60,7 +61,7 @@ def test_equal_scores_stay_equal(means):
     posterior = shrink(pool(means, [10] * len(means)))
     assert np.all(np.isfinite(posterior.mean))
     assert np.ptp(posterior.mean) < 1e-12
-    assert np.ptp(soft_membership(posterior, 0.2)) < 1e-9
+    assert np.ptp(above(posterior, threshold(posterior.mean, 1))) < 1e-9
 
 
 def test_gamma_rules():
@@ -73,35 +74,37 @@ def test_hard_membership_takes_the_highest_and_of_equals_the_earlier():
     assert hard_membership(np.array([1.0, 1.0, 1.0]), 1).tolist() == [1, 0, 0]
 
 
-def test_soft_membership_sums_to_the_share_and_tends_to_the_hard_one():
+def test_soft_membership_rises_with_the_mean_and_tends_to_the_hard_one():
     mean = np.array([0.1, 0.5, 0.3, 0.9, 0.7])
     for sd in (1e-6, 0.05, 0.5):
-        posterior = Posterior(mean, np.full(5, sd), 1.0, 1.0)
-        good = soft_membership(posterior, 0.4)
-        assert good.sum() == pytest.approx(2, abs=1e-6)
+        good = above(Posterior(mean, np.full(5, sd), 1.0, 1.0), 0.6)
         assert np.all(np.diff(good[np.argsort(mean)]) >= 0)
         if sd == 1e-6:
             np.testing.assert_allclose(good, hard_membership(mean, 2), atol=1e-6)
 
 
-@pytest.mark.parametrize("count", [1, 2, 7, 60, 200])
-@pytest.mark.parametrize("sure", [False, True])
-def test_a_quantile_is_that_of_a_root_finder(count, sure):
-    from scipy.optimize import brentq
-    from scipy.stats import norm
+@pytest.mark.parametrize("count", [1, 2, 7, 60])
+def test_a_threshold_is_the_lowest_of_the_highest(count):
+    values = np.random.default_rng(count).permutation(60).astype(float)
+    assert threshold(values, count) == 60 - count
 
-    rng = np.random.default_rng([count, sure])
-    mean, sd = rng.random(count), rng.uniform(1e-6 if sure else 0.02, 0.2, count)
-    posterior = Posterior(mean, sd, 0.2, 0.02)
-    for share in (0.15, 0.05):
 
-        def excess(level, share=share):
-            return norm.cdf((mean - level) / sd).sum() - share * count
+def test_soft_membership_is_the_share_of_posterior_draws_above():
+    """Null: the shares of 40,000 draws are P(θ > y*); five tests at 1e-4 each."""
+    rng = np.random.default_rng(0)
+    posterior = Posterior(rng.random(5), rng.uniform(0.05, 0.3, 5), 0.2, 0.02)
+    draws = posterior.mean + posterior.sd * rng.normal(size=(40_000, 5))
+    hits = (draws > 0.5).sum(axis=0)
+    good = above(posterior, 0.5)
+    for hit, p in zip(hits.tolist(), good.tolist(), strict=True):
+        assert binomtest(hit, 40_000, p).pvalue > 1e-4
 
-        level = brentq(excess, -5, 6, xtol=1e-14, rtol=1e-14)
-        found = quantile(posterior, share)
-        assert found == pytest.approx(level, abs=1e-5 * sd.min())
-        good = above(posterior, found)
-        np.testing.assert_allclose(good, norm.cdf((mean - level) / sd), atol=1e-5)
-        assert good.sum() == pytest.approx(share * count, rel=1e-6)
-        np.testing.assert_array_equal(good, soft_membership(posterior, share))
+
+def test_improvement_is_the_mean_excess_of_posterior_draws():
+    rng = np.random.default_rng(1)
+    posterior = Posterior(rng.random(5), rng.uniform(0.05, 0.3, 5), 0.2, 0.02)
+    draws = posterior.mean + posterior.sd * rng.normal(size=(200_000, 5))
+    excess = np.maximum(draws - 0.6, 0).mean(axis=0)
+    np.testing.assert_allclose(
+        expected_improvement(posterior, 0.6), excess / excess.max(), atol=0.02
+    )
