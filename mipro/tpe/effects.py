@@ -33,7 +33,7 @@ from typing import final
 import numpy as np
 
 from mipro.tpe.parzen import Floats
-from mipro.tpe.space import INACTIVE, Codes, Key, Space
+from mipro.tpe.space import Codes, Space
 from mipro.tpe.split import Posterior, Tally, shrink
 
 TOGETHER = 1 / 5  # of τ²: v
@@ -69,19 +69,12 @@ class Effects:
         self._sums = np.zeros(width)  # Hᵀ ω y
         self._total = np.zeros(2)  # Σ ω and Σ ω y
 
-    def tell(self, tally: Tally, row: int, spoken: set[Key]) -> None:
+    def tell(self, tally: Tally, row: int, hot: Floats) -> None:
         """A configuration has another score: what is in ``tally`` takes the place of the old.
 
-        ``spoken``: codes of the configurations for which it speaks, mostly its own alone.
+        ``hot`` (C,): for which choices it speaks; in time it may come to speak for more.
         """
-        starts = self.space.offsets.tolist()
-        columns = {
-            start + code
-            for key in spoken
-            for start, code in zip(starts, key, strict=True)
-            if code != INACTIVE
-        }
-        where = np.array(sorted(columns), dtype=np.int64)
+        where = np.flatnonzero(hot)
         if row == len(self._columns):
             self._columns.append(where)
             self._seen.append((0.0, 0.0))

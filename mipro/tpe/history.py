@@ -85,10 +85,6 @@ class History:
         self.examples += int(n)
         return key
 
-    def spoken(self, key: Key) -> set[Key]:
-        """The configurations for which an observation of ``key`` speaks."""
-        return {key, self.asked.get(key, key)}
-
     def hot(self, codes: Codes) -> Floats:
         """One where a configuration told speaks for a choice. (N, D) -> (N, C)."""
         own = one_hot(self.space, codes)

@@ -197,18 +197,14 @@ class RandomSampler(Sampler):
 
 def _again(history: History, busy: set[Key]) -> Key:
     """A configuration to ask a second time, where none is left to be asked a first time."""
-    key = None
     if history.told:
         pool = history.pool()
-        posterior = shrink(pool)
-        key = worth_a_second_look(pool, posterior, busy)
-        if key is None:  # every one is out or excluded: all the same an answer is owed
-            key = worth_a_second_look(pool, posterior, ())
-    if key is None:
-        key = next(iter(history.pending), None)
-    if key is None:  # all excluded, none ever asked
-        key = tuple(next(history.space.enumerate_codes()).tolist())
-    return key
+        for besides in (busy, set[Key]()):  # if all are out or excluded, an answer is owed too
+            if (key := worth_a_second_look(pool, shrink(pool), besides)) is not None:
+                return key
+    if history.pending:
+        return next(iter(history.pending))
+    return tuple(next(history.space.enumerate_codes()).tolist())  # all excluded, none ever asked
 
 
 def _generator(state: Mapping[str, Any]) -> np.random.Generator:

@@ -19,23 +19,14 @@ from typing import Any, final
 
 import numpy as np
 
-from mipro.tpe import acquisition
+from mipro.tpe import acquisition, split
 from mipro.tpe.bound import UpperBound
 from mipro.tpe.effects import Effects
 from mipro.tpe.kriging import kriged
 from mipro.tpe.parzen import Floats, published_density
 from mipro.tpe.sampler import Sampler, Seed
 from mipro.tpe.space import Codes, Key, Space
-from mipro.tpe.split import (
-    Pool,
-    Posterior,
-    above,
-    expected_improvement,
-    hard_membership,
-    linear_gamma,
-    shrink,
-    threshold,
-)
+from mipro.tpe.split import Pool, Posterior, shrink
 
 STARTUP = 16  # effects need more to go by than the 10 of TPE as published
 MOST = 200  # configurations that speak each for itself, the best ones
@@ -114,8 +105,8 @@ class TPE(Sampler):
 
     def _told(self, key: Key) -> None:
         if not self.settings.classic:
-            history = self._history
-            self._effects.tell(history.tally, history.tally.rows[key], history.spoken(key))
+            tally, hot = self._history.tally, self._history.hot(np.array([key], dtype=np.int64))
+            self._effects.tell(tally, tally.rows[key], hot[0])
 
     def _next(self, busy: set[Key]) -> Key | None:
         seen = self._history.besides(busy)
@@ -168,7 +159,7 @@ class TPE(Sampler):
     def _upper_bound(self, pool: Pool, posterior: Posterior) -> UpperBound:
         """P(good | x) and its bound, by all effects and by what was seen near x."""
         s = self.settings
-        level = threshold(posterior.mean, linear_gamma(s.gamma)(len(pool.n)))
+        level = split.threshold(posterior.mean, split.linear_gamma(s.gamma)(len(pool.n)))
         worth = self._effects.worth(posterior)
         seen = posterior.spread + posterior.noise * len(pool.n) / pool.examples  # of the scores
         width = sqrt(worth.together + seen)
@@ -196,7 +187,7 @@ class TPE(Sampler):
         best = top(posterior.mean, MOST if s.multivariate else 0)
         mean, sd = posterior.mean[best], posterior.sd[best]
         speaking = replace(posterior, mean=mean, sd=sd)
-        good = (expected_improvement if s.improvement else above)(speaking, level)
+        good = (split.expected_improvement if s.improvement else split.above)(speaking, level)
         return self._history.hot(pool.codes[best]), good
 
     def _starts(self, pool: Pool, posterior: Posterior, score: UpperBound) -> Codes:
@@ -217,7 +208,7 @@ class TPE(Sampler):
     def _published(self, busy: set[Key]) -> Key | None:
         told, s = self._history.told, self.settings
         scores = np.array([one.score for one in told])
-        good = hard_membership(scores, linear_gamma(s.gamma)(len(told))).astype(bool)
+        good = split.hard_membership(scores, split.linear_gamma(s.gamma)(len(told))).astype(bool)
         codes = np.array([one.key for one in told], dtype=np.int64).reshape(len(told), -1)
         l_x, g_x = (
             published_density(self.space, codes[part], s.prior, joint=s.multivariate)

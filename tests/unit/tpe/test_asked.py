@@ -62,7 +62,6 @@ def test_what_was_asked_may_be_said_late_and_the_first_word_holds():
         history.tell(config, 0.5, 5, asked)
     key, new = history.space.key(config), history.space.key(NEW_B)
     assert [one.asked for one in history.told] == [key, new, new, new]
-    assert history.spoken(key) == {key, new}
     sampler = TPE(history.space)
     for asked in (None, NEW_B, {**NEW_B, "new.tip": "c"}, None):
         sampler.tell(config, 0.5, 5, asked=asked)

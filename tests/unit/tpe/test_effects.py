@@ -23,7 +23,8 @@ def tell(history, effects, codes, score, n, asked=None):
     space = history.space
     other = None if asked is None else space.decode(asked)
     key = history.tell(space.decode(codes), score, n, other)
-    effects.tell(history.tally, history.tally.rows[key], history.spoken(key))
+    hot = history.hot(np.array([key], dtype=np.int64))
+    effects.tell(history.tally, history.tally.rows[key], hot[0])
 
 
 def told(space, rows):
