@@ -84,7 +84,8 @@ class UpperBound:
         if not (space.is_flat and self.exclusive):  # other choices come into play
             return self(space.moved(full)).reshape(len(full), -1)
         rows, at, widths = np.arange(len(full))[:, None], full + space.offsets, space.widths
-        near = np.exp(self._log_near.T[at].sum(axis=1))  # k(x_r, x_i), (R, M)
+        differ = full.shape[1] - self.hot.T[at].sum(axis=1)  # (R, M)
+        near = np.exp(log(ratio) * differ)  # k(x_r, x_i)
         near = np.array([near * self.good, near])
         # d set to v takes an observation that has the choice of row r one step away, and brings
         # one that has v a step nearer; of all others as many variables differ as before

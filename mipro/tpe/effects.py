@@ -21,14 +21,14 @@ means, of which `split.shrink` has an estimate, a fifth is v, and the D variable
 So v/w is D/4, and an effect is drawn to 0 as by D/4 configurations that score the mean. To learn
 a w for each variable gained nothing (`experiments/surrogates.md`).
 
-A is a sum over configurations: a score changes only the entries of its own choices, and what an
-ask costs does not grow with the history.
+A is a sum over configurations, so another score changes A⁻¹ by a matrix of rank one (Sherman,
+Morrison 1950), and what an ask costs does not grow with the history.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import final
+from typing import NamedTuple, final
 
 import numpy as np
 
@@ -50,6 +50,14 @@ class Worth:
     together: float
 
 
+class _Row(NamedTuple):
+    """A configuration: where h is 1, its mean score, and the examples behind it."""
+
+    where: Codes
+    mean: float
+    n: float
+
+
 @final
 class Effects:
     """The sums behind the effects: a function of what was told, in its order."""
@@ -57,36 +65,25 @@ class Effects:
     def __init__(self, space: Space) -> None:
         self.space = space
         self.pull = max(int((space.widths > 1).sum()), 1) * TOGETHER / (1 - TOGETHER)  # v/w
-        self._columns: list[Codes] = []  # of each configuration, where h is 1
-        self._seen: list[tuple[float, float]] = []  # its mean and n when last added
+        self._alone = np.flatnonzero(space.widths[space.column_of_choice] == 1)  # nothing to choose
+        self._rows: list[_Row] = []  # of each configuration, as last added
         self._doubt = 0.0  # σ²/v
         self._told, self._next = 0, 1  # scores so far, and with how many σ²/v is made again
-        self._forget()
-
-    def _forget(self) -> None:
-        width = len(self.space.column_of_choice)
-        self._products = np.zeros((width, width))  # Hᵀ diag(ω) H
-        self._sums = np.zeros(width)  # Hᵀ ω y
-        self._total = np.zeros(2)  # Σ ω and Σ ω y
 
     def tell(self, tally: Tally, row: int, hot: Floats) -> None:
         """A configuration has another score: what is in ``tally`` takes the place of the old.
 
         ``hot`` (C,): for which choices it speaks; in time it may come to speak for more.
         """
-        where = np.flatnonzero(hot)
-        if row == len(self._columns):
-            self._columns.append(where)
-            self._seen.append((0.0, 0.0))
-        else:
-            self._add(row, -1)
-            self._columns[row] = where
-        self._seen[row] = tally.mean(row)
         self._told += 1
-        if self._told == self._next:
+        again = self._told == self._next
+        if row < len(self._rows) and not again:
+            self._add(self._rows[row], -1)
+        self._rows[row : row + 1] = [_Row(np.flatnonzero(hot), *tally.mean(row))]
+        if again:
             self._begin_again(tally)
         else:
-            self._add(row, 1)
+            self._add(self._rows[row], 1)
 
     def _begin_again(self, tally: Tally) -> None:
         """With what a quarter more scores say of σ²/v."""
@@ -94,27 +91,32 @@ class Effects:
         posterior = shrink(tally.pool())
         v = TOGETHER * posterior.spread
         self._doubt = posterior.noise / v if v else 0.0
-        self._forget()
-        for row in range(len(self._columns)):
-            self._add(row, 1)
+        width = len(self.space.column_of_choice)
+        A = self.pull * np.eye(width)
+        self._count, self._sums, self._total = np.zeros(width), np.zeros(width), np.zeros(2)
+        for row in self._rows:
+            A[row.where[:, None], row.where] += self._weighed(row, 1)
+        self._inverse = np.linalg.inv(A)
 
-    def _add(self, row: int, sign: int) -> None:
-        (mean, n), where = self._seen[row], self._columns[row]
-        weight = sign * n / (n + self._doubt)
-        self._products[where[:, None], where] += weight
-        self._sums[where] += weight * mean
-        self._total += weight, weight * mean
+    def _weighed(self, row: _Row, sign: int) -> float:
+        """ω of a configuration, added to the sums or taken off."""
+        weight = sign * row.n / (row.n + self._doubt)
+        self._count[row.where] += weight
+        self._sums[row.where] += weight * row.mean
+        self._total += weight, weight * row.mean
+        return weight
+
+    def _add(self, row: _Row, sign: int) -> None:
+        weight = self._weighed(row, sign)
+        along = self._inverse[row.where].sum(axis=0)  # A⁻¹ h
+        less = weight / (1 + weight * float(along[row.where].sum()))
+        self._inverse -= np.outer(less * along, along)
 
     def worth(self, posterior: Posterior) -> Worth:
         """What is known now; variances as if each choice's other effects were known."""
-        from scipy.linalg.lapack import dposv  # here, so that importing mipro stays cheap
-
         mean = float(self._total[1] / self._total[0])
-        count, v = self._products.diagonal(), TOGETHER * posterior.spread
-        A = self._products.copy()
-        A[np.diag_indices(len(A))] += self.pull
-        # A.T is A, laid out as LAPACK wants it
-        effect = dposv(A.T, self._sums - mean * count, lower=True, overwrite_a=True)[1]
-        alone = self.space.widths[self.space.column_of_choice] == 1  # nothing to choose
-        effect[alone] = 0.0
-        return Worth(effect, np.where(alone, 0.0, v / (count + self.pull)), mean, v)
+        v = TOGETHER * posterior.spread
+        effect = self._inverse @ (self._sums - mean * self._count)
+        variance = v / (self._count + self.pull)
+        effect[self._alone] = variance[self._alone] = 0.0
+        return Worth(effect, variance, mean, v)
