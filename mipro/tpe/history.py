@@ -91,7 +91,7 @@ class History:
         if not self.asked:
             return own
         asked = [self.asked.get(key, key) for key in map(tuple, codes.tolist())]
-        return np.maximum(own, one_hot(self.space, np.array(asked, dtype=np.int64)))
+        return np.maximum(own, one_hot(self.space, np.array(asked).reshape(codes.shape)))
 
     @property
     def observations(self) -> tuple[Observation, ...]:

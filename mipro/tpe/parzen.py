@@ -115,7 +115,7 @@ class Mixture:
         self.space = space
         self.joint = joint
         # The prior is one more kernel, centred on nothing: all inactive, so uniform everywhere.
-        nothing = np.full((1, len(space.sizes)), INACTIVE, dtype=np.int64)
+        nothing = np.full((1, len(space.sizes)), INACTIVE)
         self.centres: Codes = np.vstack([centres, nothing])  # (n+1, D)
         weights = np.append(weights, prior)
         self.weights: Floats = weights / weights.sum()  # (n+1,)
@@ -173,7 +173,7 @@ def _categorical(rng: np.random.Generator, p: Floats) -> Codes:
     """One draw a row from the probabilities of that row, by inversion. (N, C) -> (N,)."""
     cumulative = np.cumsum(p, axis=1)
     u = rng.random((len(p), 1)) * cumulative[:, -1:]  # U[0, 1), scaled against rounding
-    return np.asarray((u >= cumulative).sum(axis=1), dtype=np.int64)
+    return np.asarray((u >= cumulative).sum(axis=1))
 
 
 def published_density(space: Space, codes: Codes, prior: float, *, joint: bool) -> Mixture:

@@ -88,7 +88,7 @@ class Space:
         for name in config:
             self._column_of(name)
         active = self.active(config)
-        codes = np.full(len(self.names), INACTIVE, dtype=np.int64)
+        codes = np.full(len(self.names), INACTIVE)
         for v, (d, name) in zip(self.variables, enumerate(self.names), strict=True):
             if name in active:
                 if name not in config:
@@ -137,7 +137,7 @@ class Space:
 
     def enumerate_codes(self) -> Iterator[Codes]:
         """Every configuration's codes (D,) once, lazily; each array is the caller's to keep."""
-        codes = np.full(len(self.names), INACTIVE, dtype=np.int64)
+        codes = np.full(len(self.names), INACTIVE)
 
         def fill(position: int) -> Iterator[Codes]:
             if position == len(self.order):
@@ -197,7 +197,7 @@ class Space:
         Each variable's choices are used equally often, give or take one, in a random order of its
         own (over the rows in which it is active: a child's choices are balanced among those).
         """
-        codes = np.full((count, len(self.sizes)), INACTIVE, dtype=np.int64)
+        codes = np.full((count, len(self.sizes)), INACTIVE)
         for d in self.order:
             v = self.variables[d]
             rows = np.arange(count)

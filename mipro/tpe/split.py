@@ -188,7 +188,7 @@ def above(posterior: Posterior, level: float) -> Floats:
     """
     from scipy.special import ndtr  # here, so that importing mipro stays cheap
 
-    return np.asarray(ndtr((posterior.mean - level) / _sure_sd(posterior)), dtype=float)
+    return np.asarray(ndtr((posterior.mean - level) / _sure_sd(posterior)))
 
 
 def expected_improvement(posterior: Posterior, level: float) -> Floats:

@@ -105,7 +105,7 @@ class TPE(Sampler):
 
     def _told(self, key: Key) -> None:
         if not self.settings.classic:
-            tally, hot = self._history.tally, self._history.hot(np.array([key], dtype=np.int64))
+            tally, hot = self._history.tally, self._history.hot(np.array([key]))
             self._effects.tell(tally, tally.rows[key], hot[0])
 
     def _next(self, busy: set[Key]) -> Key | None:

@@ -215,11 +215,17 @@ class AskTell(RuleBasedStateMachine):
 
     asked = Bundle("asked")
 
-    @initialize(space=spaces(), seed=st.integers(0, 5), startup=st.integers(1, 4))
-    def start(self, space, seed, startup):
-        self.space = space
-        self.plain = TPE(space, seed, startup=startup)
-        self.saved = TPE(space, seed, startup=startup)
+    @initialize(
+        space=spaces(),
+        seed=st.integers(0, 5),
+        startup=st.integers(1, 4),
+        multivariate=st.booleans(),
+        limit=st.sampled_from([1, 256]),
+    )
+    def start(self, space, seed, startup, multivariate, limit):
+        self.space, settings = space, Settings(multivariate=multivariate, exact_limit=limit)
+        self.plain = TPE(space, seed, startup=startup, settings=settings)
+        self.saved = TPE(space, seed, startup=startup, settings=settings)
         self.ledger = []
 
     @rule(target=asked)

@@ -137,6 +137,16 @@ def test_a_barred_choice_is_not_asked_and_is_there_again_next_time(startup: int,
         sampler.ask(without=[("i", 99)])
 
 
+@pytest.mark.parametrize("limit", [1, 1000])
+def test_variables_apart_can_be_told_what_was_asked(limit: int):
+    settings = Settings(multivariate=False, exact_limit=limit)
+    sampler = TPE(tree(4), 0, startup=1, settings=settings)
+    sampler.tell({"i": 1, "demos": 1}, 0.9, 10, asked={**NEW_B, "demos": 1})
+    sampler.tell({"i": 2, "demos": 0}, 0.1, 10)
+    asked = [sampler.ask() for _ in range(5)]
+    assert len({sampler.space.key(config) for config in asked}) == 5
+
+
 def test_the_better_settings_are_asked_under_new():
     """A score told for indices credits the settings they were asked for under."""
     sampler = TPE(tree(1), 5, startup=1, settings=Settings(recheck=0))

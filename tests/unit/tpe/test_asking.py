@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -237,6 +238,10 @@ def test_the_search_starts_from_the_best_and_from_each_variable_alone():
     assert found.shape == (6, 5)
     assert set(keys_of(found[:4])) == set(keys_of(pool.codes[np.argsort(-posterior.mean)[:4]]))
     gain, sd = score.gain.reshape(5, 5), np.sqrt(score.variance)
+    score = replace(score, gain=gain.ravel() / 50)  # so that doubt decides
+    found = sampler._starts(pool, posterior, score)
+    gain = gain / 50
+    assert gain.argmax(axis=1).tolist() != (gain + sd.reshape(5, 5)).argmax(axis=1).tolist()
     assert found[4].tolist() == gain.argmax(axis=1).tolist()
     assert found[5].tolist() == (gain + sd.reshape(5, 5)).argmax(axis=1).tolist()
 

@@ -11,7 +11,7 @@ from exact_anova import exact_importance
 from mipro.optimizers.result import importance_json
 from mipro.tpe import Choice, Effect, Observation, Space, importance
 from mipro.tpe.components import Component, components, density
-from mipro.tpe.importance import GUESS, MEAN_WIDTH, WIDTHS, _Model, _posterior, _table
+from mipro.tpe.importance import GUESS, MEAN_WIDTH, WIDTHS, _mixture, _Model, _posterior, _table
 from mipro.tpe.split import Pool
 
 FLAT = Space({"a": 3, "b": 2, "c": 2})
@@ -268,3 +268,10 @@ def test_the_same_trials_give_the_same_answer_for_choices_never_tried():
     space = Space({"a": 5, "b": 2})
     told = [Observation({"a": a, "b": b}, (a + b) / 8, 8) for a in range(3) for b in range(2)]
     assert importance(space, told) == importance(space, told)
+
+
+def test_each_component_draws_a_width_of_its_own():
+    """Of 40 alike, half-way between two widths, some get the one and some the other."""
+    order, common = np.zeros(40, dtype=np.int64), np.full((3, len(WIDTHS)), 1 / len(WIDTHS))
+    widths, _ = _mixture(order, np.full(40, 0.1), common, np.random.default_rng(0))
+    assert len(set(widths.tolist())) > 1

@@ -199,3 +199,9 @@ def test_the_highest_choice_of_each_variable_stands_in_its_row_of_the_grid():
         own = np.split(values, space.offsets[1:])
         expected = [int(part.argmax()) for part in own]
         assert values[space.choice_grid].argmax(axis=1).tolist() == expected
+
+
+@pytest.mark.parametrize("choices", [0, (), "word", ("x", "x"), (float("nan"),)], ids=str)
+def test_what_is_wrong_with_choices_is_said_with_the_name(choices):
+    with pytest.raises(ValueError, match="'slot7'"):
+        Space({"other": 2, "slot7": choices})
