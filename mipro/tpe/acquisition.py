@@ -17,7 +17,7 @@ from mipro.tpe.parzen import Floats, Mixture
 from mipro.tpe.space import Codes, Key, Space
 from mipro.tpe.split import Pool, Posterior
 
-Seen: TypeAlias = Container[Key]
+Keys: TypeAlias = Container[Key]
 Acquisition: TypeAlias = Callable[[Codes], Floats]  # (N, D) codes -> (N,), higher is better
 
 
@@ -31,7 +31,7 @@ def keys_of(codes: Codes) -> list[Key]:
     return [tuple(row) for row in codes.tolist()]
 
 
-def best_of(codes: Codes, values: Floats, seen: Seen) -> Key | None:
+def best_of(codes: Codes, values: Floats, seen: Keys) -> Key | None:
     """The unseen row (N, D) with the highest of the values (N,); the first of equals."""
     keys = keys_of(codes)
     order = np.argsort(-values, kind="stable").tolist()
@@ -42,7 +42,7 @@ def draw_and_compare(
     good: Mixture,
     score: Acquisition,
     rng: np.random.Generator,
-    seen: Seen,
+    seen: Keys,
     draws: int = 24,
 ) -> Key | None:
     """TPE as published: ``draws`` configurations from l, the best by ``score``, or None."""
@@ -50,7 +50,7 @@ def draw_and_compare(
     return best_of(codes, score(codes), seen)
 
 
-def exact(space: Space, score: Acquisition, seen: Seen) -> Key | None:
+def exact(space: Space, score: Acquisition, seen: Keys) -> Key | None:
     """The best unseen configuration by enumerating all of them; None if all are seen."""
     codes = space.all_codes()
     return best_of(codes, score(codes), seen)
@@ -60,7 +60,7 @@ def coordinate_ascent(
     space: Space,
     moves: Callable[[Codes], Floats],
     rng: np.random.Generator,
-    seen: Seen,
+    seen: Keys,
     starts: Codes,
     steps: int = 30,
 ) -> Key | None:
@@ -88,7 +88,7 @@ def coordinate_ascent(
     return _best_move(space, full, values, seen)
 
 
-def _best_move(space: Space, full: Codes, values: Floats, seen: Seen) -> Key | None:
+def _best_move(space: Space, full: Codes, values: Floats, seen: Keys) -> Key | None:
     """The unseen configuration with the highest value among moves (R, C) from ``full`` (R, D)."""
     left = values.ravel()
     while left[at := int(left.argmax())] > -np.inf:
@@ -104,7 +104,7 @@ def _best_move(space: Space, full: Codes, values: Floats, seen: Seen) -> Key | N
     return None
 
 
-def any_unseen(space: Space, rng: np.random.Generator, seen: Seen) -> Key | None:
+def any_unseen(space: Space, rng: np.random.Generator, seen: Keys) -> Key | None:
     """An unseen configuration by ancestral sampling, the first in order where draws fail."""
     for _ in range(8):
         for key in keys_of(space.sample_codes(rng, 32)):
@@ -116,7 +116,7 @@ def any_unseen(space: Space, rng: np.random.Generator, seen: Seen) -> Key | None
 
 
 def leader_to_recheck(
-    pool: Pool, posterior: Posterior, busy: Seen, *, times: float, examples: float
+    pool: Pool, posterior: Posterior, busy: Keys, *, times: float, examples: float
 ) -> Key | None:
     """The leader by mean score, if it leads on too few examples; None if it may stand.
 
@@ -132,7 +132,7 @@ def leader_to_recheck(
 
 
 def worth_a_second_look(
-    pool: Pool, posterior: Posterior, busy: Seen, optimism: float = 1.0
+    pool: Pool, posterior: Posterior, busy: Keys, optimism: float = 1.0
 ) -> Key | None:
     """Of what has been seen and is not ``busy``, the highest mean + ``optimism`` sd; or None."""
     return best_of(pool.codes, posterior.mean + optimism * posterior.sd, busy)

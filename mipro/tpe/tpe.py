@@ -121,7 +121,7 @@ class TPE(Sampler):
         leader = self._doubtful_leader(pool, posterior, busy)
         return self._modelled(pool, posterior, seen) if leader is None else leader
 
-    def _first(self, seen: acquisition.Seen) -> Key | None:
+    def _first(self, seen: acquisition.Keys) -> Key | None:
         while self._design:
             key = self._design.pop(0)
             if key not in seen:
@@ -140,7 +140,7 @@ class TPE(Sampler):
             examples=self._history.examples / len(self._history.told),
         )
 
-    def _modelled(self, pool: Pool, posterior: Posterior, seen: acquisition.Seen) -> Key | None:
+    def _modelled(self, pool: Pool, posterior: Posterior, seen: acquisition.Keys) -> Key | None:
         if not self.space.names:
             return None
         score = self._upper_bound(pool, posterior)
