@@ -212,18 +212,25 @@ def report(rows: list[dict]) -> str:
         by = {m: {r["seed"]: r for r in here if r["method"] == m} for m in arms}
         arms = [arm for arm in arms if set(by[arm]) >= set(seeds)]
         any_arm = [by["mipro"][s] for s in seeds]
-        original, top = (interval([r[key] for r in any_arm]) for key in ("original", "optimum"))
-        lines += [f"\n### {world}: original {original}, known optimum {top} ({len(seeds)} seeds)\n"]
+        known = all("optimum" in r for r in any_arm)  # of a run of some arms alone it is not
+        title = f"\n### {world}"
+        if known:
+            original, top = (interval([r[k] for r in any_arm]) for k in ("original", "optimum"))
+            title += f": original {original}, known optimum {top}"
+        lines += [f"{title} ({len(seeds)} seeds)\n"]
         lines += ["| method | true score | share of the way | calls | paid | selected − true |"]
         lines += ["|---|---|---|---|---|---|"]
         for arm in arms:
-            runs = [by[arm][s] for s in seeds]
-            way = [
-                (r["true"] - m["original"]) / (m["optimum"] - m["original"])
-                for r, m in zip(runs, any_arm, strict=True)
-            ]
+            runs, share = [by[arm][s] for s in seeds], ""
+            if known:
+                share = interval(
+                    [
+                        (r["true"] - m["original"]) / (m["optimum"] - m["original"])
+                        for r, m in zip(runs, any_arm, strict=True)
+                    ]
+                )
             lines.append(
-                f"| `{arm}` | {interval([r['true'] for r in runs])} | {interval(way)} | "
+                f"| `{arm}` | {interval([r['true'] for r in runs])} | {share} | "
                 f"{np.mean([r['calls'] for r in runs]):,.0f} | "
                 f"{np.mean([r['paid'] for r in runs]):,.0f} | "
                 f"{np.mean([r['val'] - r['true'] for r in runs]):+.3f} |"
