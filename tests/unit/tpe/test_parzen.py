@@ -154,6 +154,7 @@ def test_samples_follow_the_pmf(joint):
     )
     row = {tuple(x): i for i, x in enumerate(ALL.tolist())}
     drawn = mixture.sample(np.random.default_rng(1), 20_000)
+    assert drawn.dtype == np.int64  # codes, as keys are made of
     counts = np.bincount([row[tuple(x)] for x in drawn.tolist()], minlength=len(ALL))
     expected = mixture.pmf(ALL) * len(drawn)
     assert expected.min() > 5
