@@ -27,7 +27,7 @@ Morrison 1950), and what an ask costs does not grow with the history.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple, final
 
 import numpy as np
@@ -67,6 +67,7 @@ class Effects:
         self.pull = max(int((space.widths > 1).sum()), 1) * TOGETHER / (1 - TOGETHER)  # v/w
         self._alone = np.flatnonzero(space.widths[space.column_of_choice] == 1)  # nothing to choose
         self._rows: list[_Row] = []  # of each configuration, as last added
+        self.believed = Posterior(np.zeros(0), np.zeros(0), 0.0, 0.0)  # σ² and τ² when last made
         self._doubt = 0.0  # σ²/v
         self._told, self._next = 0, 1  # scores so far, and with how many σ²/v is made again
 
@@ -88,9 +89,10 @@ class Effects:
     def _begin_again(self, tally: Tally) -> None:
         """With what a quarter more scores say of σ²/v."""
         self._next += max(1, self._next // 4)
-        posterior = shrink(tally.pool())
-        v = TOGETHER * posterior.spread
-        self._doubt = posterior.noise / v if v else 0.0
+        found = shrink(tally.pool())
+        self.believed = replace(self.believed, noise=found.noise, spread=found.spread)
+        v = TOGETHER * found.spread
+        self._doubt = found.noise / v if v else 0.0
         width = len(self.space.column_of_choice)
         A = self.pull * np.eye(width)
         self._count, self._sums, self._total = np.zeros(width), np.zeros(width), np.zeros(2)

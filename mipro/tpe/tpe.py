@@ -117,7 +117,9 @@ class TPE(Sampler):
         if self.settings.classic:
             return self._published(busy)
         pool = self._history.pool()
-        posterior = shrink(pool)
+        # with variables apart only σ² and τ² are asked of it, and those of some scores ago will do:
+        # such an ask looks at no mean but the leader's, however many there are
+        posterior = shrink(pool) if self.settings.multivariate else self._effects.believed
         leader = self._doubtful_leader(pool, posterior, busy)
         return self._modelled(pool, posterior, seen) if leader is None else leader
 
@@ -159,9 +161,12 @@ class TPE(Sampler):
     def _upper_bound(self, pool: Pool, posterior: Posterior) -> UpperBound:
         """P(good | x) and its bound, by all effects and by what was seen near x."""
         s = self.settings
-        level = split.threshold(posterior.mean, split.linear_gamma(s.gamma)(len(pool.n)))
         worth = self._effects.worth(posterior)
-        seen = posterior.spread + posterior.noise * len(pool.n) / pool.examples  # of the scores
+        level = worth.mean  # apart, a level is the same to all
+        if s.multivariate:
+            level = split.threshold(posterior.mean, split.linear_gamma(s.gamma)(len(pool.n)))
+        examples = self._history.examples / len(pool.n)
+        seen = posterior.spread + posterior.noise / examples  # variance of the scores
         width = sqrt(worth.together + seen)
         slope = SLOPE / width if width else 0.0
         hot, good = self._evidence(pool, posterior, level)
@@ -174,7 +179,7 @@ class TPE(Sampler):
             (s.curiosity * slope) ** 2 * worth.variance,
             s.ratio,
             s.prior,
-            s.optimism,
+            s.optimism if s.multivariate else 0.0,
             exclusive=not self._history.asked,
         )
 
@@ -191,8 +196,13 @@ class TPE(Sampler):
         return self._history.hot(pool.codes[best]), good
 
     def _starts(self, pool: Pool, posterior: Posterior, score: UpperBound) -> Codes:
-        """The best so far; the best choice of each variable alone, by its gain and by its bound."""
+        """The best so far; the best choice of each variable alone, by its gain and by its bound.
+
+        With variables apart, the last told for the best: they are next to what was best then.
+        """
         best = top(posterior.mean, self.settings.restarts - 2)
+        if not self.settings.multivariate:
+            best = np.arange(max(0, len(pool.n) - self.settings.restarts + 2), len(pool.n))
         each = np.array([score.gain, score.gain + np.sqrt(score.variance)])  # (2, C)
         alone = each.take(self.space.choice_grid, axis=1).argmax(axis=2)  # (2, D)
         return np.concatenate([pool.codes[best], alone])
