@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import sys
+import time
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -30,13 +31,29 @@ def test_an_arm_makes_all_its_calls_at_the_latency_asked_for(name):
     assert 0 < rate <= 4 / 0.05
 
 
-def test_the_endpoint_is_late_by_less_than_a_time_out_rounded_to_milliseconds_would_be():
-    latency = 0.0105
+def fastest(latency: float) -> tuple[float, float]:
+    """Seconds of the fastest of 40 single calls, and the milliseconds it says it held them for."""
     with endpoint(latency) as url, ExitStack() as stack:
         one = throughput.bare_sockets(url, stack)
         taken = [1 / throughput.measured(one, 1, 1)[1] for _ in range(40)]
-        says = held(url)
-    assert latency <= min(taken) < latency + 0.45e-3  # the least, on a machine that may be busy
+        return min(taken), held(url)
+
+
+def slept(seconds: float) -> float:
+    """By how much the machine's own timer is late, at the least of 40."""
+    late = []
+    for _ in range(40):
+        start = time.perf_counter()
+        time.sleep(seconds)
+        late.append(time.perf_counter() - start - seconds)
+    return min(late)
+
+
+def test_the_endpoint_is_late_by_less_than_a_time_out_rounded_to_milliseconds_would_be():
+    """Beside what is the machine's: a call that is answered at once, and a plain sleep."""
+    latency = 0.0105
+    (at_once, _), late, (taken, says) = fastest(0.0), slept(latency), fastest(latency)
+    assert latency <= taken < latency + at_once + late + 0.45e-3
     assert 1e3 * latency <= says
 
 
