@@ -76,8 +76,10 @@ class Space:
             v = self.variables[d]
             if v.parent is None:
                 on.add(d)
-            elif v.parent in on and (name := self.names[v.parent]) in config:
-                on |= {d} if self.variables[v.parent].code(config[name]) in v.on else set()
+            elif v.parent in on and self.names[v.parent] in config:
+                code = self.variables[v.parent].code(config[self.names[v.parent]])
+                if code in v.on:
+                    on.add(d)
         return tuple(self.names[d] for d in sorted(on))
 
     def encode(self, config: Mapping[str, Any]) -> Codes:
@@ -89,7 +91,8 @@ class Space:
             self._column_of(name)
         active = self.active(config)
         codes = np.full(len(self.names), INACTIVE)
-        for v, (d, name) in zip(self.variables, enumerate(self.names), strict=True):
+        for d, v in enumerate(self.variables):
+            name = v.name
             if name in active:
                 if name not in config:
                     raise ValueError(f"{name!r} is missing: it is active in {dict(config)!r}")
@@ -270,11 +273,11 @@ class Space:
         return hash(self.variables)
 
     def __repr__(self) -> str:
-        whens = [
-            "" if v.parent is None else f" when {self.names[v.parent]}" for v in self.variables
-        ]
-        parts = [f"{v.name}: {len(v.choices)}" for v in self.variables]
-        return f"Space({', '.join(map(str.__add__, parts, whens))})"
+        parts = []
+        for v in self.variables:
+            when = "" if v.parent is None else f" when {self.names[v.parent]}"
+            parts.append(f"{v.name}: {len(v.choices)}{when}")
+        return f"Space({', '.join(parts)})"
 
 
 def _stable(value: Any) -> str:

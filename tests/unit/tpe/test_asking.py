@@ -294,7 +294,6 @@ def test_every_setting_reaches_the_score():
     assert wide.base > narrow.base
     np.testing.assert_array_equal(wide.gain, narrow.gain)  # the level is all that differs
     silent = score_of(FLAT, [(key, 0.5) for key, _ in told], gamma=0.3)
-    assert np.ptp(silent(np.array(list(FLAT.enumerate_codes()))[:12])) < 0.3
     np.testing.assert_allclose(silent.gain, 0, atol=1e-12)
 
 
