@@ -10,20 +10,22 @@ sum of the Var f_j; a share is Var f_j / Var f. In a tree a component is 0 where
 so a conditional variable counts by how often it is active. A pair of a variable and one that hangs
 from it lives on the values that leave the latter active: with one such value there is no pair.
 
-| symbol | meaning                                                              | shape  |
-| ------ | -------------------------------------------------------------------- | ------ |
-| A_d    | values of d that leave the component's variables active              |        |
-| P_j    | probability under p that component j is active                       |        |
-| m_j    | its degrees of freedom, Π (|A_d| - 1)                                |        |
-| k_j    | its kernel; E_p[k_j(x, x)] = 1, and every draw from it is such an f_j | (U, U) |
+A component is a linear space of functions, and has a basis: contrasts between the values of its
+one variable, or products of contrasts of its two. So f_j = Φ_j w_j and Var f_j = |w_j|².
+
+| symbol | meaning                                                              | shape    |
+| ------ | -------------------------------------------------------------------- | -------- |
+| A_d    | values of d that leave the component's variables active              |          |
+| P_j    | probability under p that component j is active                       |          |
+| m_j    | its degrees of freedom, Π (|A_d| - 1)                                |          |
+| Φ_j    | features, orthonormal under p: E_p[Φ_jᵀ Φ_j] = I, E_p[Φ_j] = 0       | (N, m_j) |
 
 Hutter, Hoos, Leyton-Brown: An efficient approach for assessing hyperparameter importance (2014).
-Durrande, Ginsbourger, Roustant, Carraro: ANOVA kernels and RKHS of zero mean functions (2013).
 """
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from math import prod
@@ -68,80 +70,82 @@ class Importance:
     def of(
         cls,
         space: Space,
-        parts: Iterable[tuple[Component, Effect, Sequence[Effect]]],
-        rest: Effect,
-        spread: Effect,
+        shares: Mapping[tuple[int, ...], Effect],
+        effects: Mapping[int, Sequence[Effect]],
+        spread: Effect | None,
+        otherwise: Effect = Effect(0.0, 0.0, 0.0),
     ) -> Importance:
-        """From each component's share, and the effects of its choices where it is a variable's."""
-        none = Effect(0.0, 0.0, 0.0)  # a variable of one choice, a pair never active together
-        main = dict.fromkeys(space.names, none)
-        pairs = dict.fromkeys(combinations(space.names, 2), none)
-        choices = {v.name: dict.fromkeys(v.choices, none) for v in space.variables}
-        for component, share, effects in parts:
-            first, *second = (space.names[d] for d in component.columns)
-            if second:
-                pairs[first, second[0]] = share
-            else:
-                main[first] = share
-                choices[first] = dict(zip(space.choices(first), effects, strict=True))
-        return cls(main, pairs, choices, rest, spread)
+        """From ``shares`` by columns, of the rest by none; ``otherwise`` where one is missing."""
+        names, columns = space.names, range(len(space.names))
+        choices = (
+            (v, effects.get(d, [otherwise] * len(v.choices))) for d, v in enumerate(space.variables)
+        )
+        return cls(
+            {names[d]: shares.get((d,), otherwise) for d in columns},
+            {
+                (names[d], names[e]): shares.get((d, e), otherwise)
+                for d, e in combinations(columns, 2)
+            },
+            {v.name: dict(zip(v.choices, own, strict=True)) for v, own in choices if effects},
+            shares.get((), otherwise),
+            spread,
+        )
 
 
 @final
 @dataclass(frozen=True)
 class Component:
-    """One variable or two, and where in the tree they are active."""
+    """One variable or two, and functions of them that span what they do."""
 
     columns: tuple[int, ...]
-    allowed: tuple[Codes, ...]  # A_d of each column, ascending
-    probability: float  # P_j
+    contrasts: tuple[Floats, ...]  # (C_d + 1, |A_d| - 1) each; 0 outside of A_d and where inactive
+    scale: float  # 1/√P_j, 0 if it is never active
 
     @classmethod
     def of(cls, space: Space, columns: tuple[int, ...]) -> Component:
         """The component of these columns, by what their ancestors' conditions leave."""
         allowed = {d: set(range(space.sizes[d])) for d in columns}
         for column in columns:
-            child = space.variables[column]
-            while child.parent is not None:
-                left = allowed.get(child.parent, set(range(space.sizes[child.parent])))
-                allowed[child.parent] = left & set(child.on)
-                child = space.variables[child.parent]
+            v = space.variables[column]
+            while v.parent is not None:
+                every = set(range(space.sizes[v.parent]))
+                allowed[v.parent] = allowed.get(v.parent, every) & set(v.on)
+                v = space.variables[v.parent]
         probability = prod(len(values) / space.sizes[d] for d, values in allowed.items())
-        codes = (np.array(sorted(allowed[d]), dtype=np.int64) for d in columns)
-        return cls(columns, tuple(codes), probability)
+        contrasts = (_contrasts(space.sizes[d], sorted(allowed[d])) for d in columns)
+        return cls(columns, tuple(contrasts), probability and probability**-0.5)
 
     @property
     def freedom(self) -> int:
-        """m_j; 0 if there is no such component, or it is never active."""
-        return prod(max(len(values) - 1, 0) for values in self.allowed) if self.probability else 0
+        """m_j; 0 if there is no such component."""
+        return prod(table.shape[1] for table in self.contrasts) if self.scale else 0
 
-    def kernel(self, codes: Codes) -> Floats:
-        """k_j = Π_d (|A_d| 1[x_d = x'_d] - 1) / (m_j P_j) where active, else 0. (U, U)."""
-        kernel = np.full((len(codes),) * 2, 1 / (self.freedom * self.probability))
-        for d, values in zip(self.columns, self.allowed, strict=True):
-            inside = np.isin(codes[:, d], values)
-            kernel *= len(values) * (codes[:, d, None] == codes[:, d]) - 1.0
-            kernel *= np.outer(inside, inside)
-        return kernel
+    def features(self, *codes: Codes) -> Floats:
+        """Φ_j at the codes (N,) of each of its columns, -1 where inactive. (N, m_j)."""
+        product = np.full((len(codes[0]), 1), self.scale)
+        for table, column in zip(self.contrasts, codes, strict=True):
+            product = product[:, :, None] * table[column][:, None]
+            product = product.reshape(len(column), -1)
+        return product
+
+
+def _contrasts(size: int, allowed: list[int]) -> Floats:
+    """Orthonormal functions with mean 0 on the ``allowed`` values. (C_d + 1, |A_d| - 1)."""
+    from scipy.linalg import helmert  # here, so that importing mipro stays cheap
+
+    table = np.zeros((size + 1, max(len(allowed) - 1, 0)))  # row -1: inactive
+    if len(allowed) > 1:
+        table[allowed] = helmert(len(allowed)).T * np.sqrt(len(allowed))
+    return table
 
 
 def components(space: Space) -> list[Component]:
     """Every main effect that there is, in the order of the space, then every pair's."""
-    found = [
-        Component.of(space, columns)
-        for order in (1, 2)
-        for columns in combinations(range(len(space.names)), order)
-    ]
-    return [component for component in found if component.freedom]
+    columns = range(len(space.names))
+    every = (Component.of(space, each) for k in (1, 2) for each in combinations(columns, k))
+    return [component for component in every if component.freedom]
 
 
 def density(space: Space, codes: Codes) -> Floats:
     """p(x) = Π 1 / C_d over the active variables. (N, D) -> (N,)."""
     return np.asarray(np.prod(np.where(codes == INACTIVE, 1.0, 1 / space.widths), axis=1))
-
-
-def nothing_known(space: Space) -> Importance:
-    """Every share 0, and anything possible."""
-    none = Effect(0.0, 0.0, 1.0)
-    pairs = dict.fromkeys(combinations(space.names, 2), none)
-    return Importance(dict.fromkeys(space.names, none), pairs, {}, none, None)

@@ -1,4 +1,4 @@
-"""The exact functional ANOVA: by hand, as a decomposition, and its kernels against its law."""
+"""The exact functional ANOVA: by hand, as a decomposition, and its features against its law."""
 
 import numpy as np
 import pytest
@@ -47,17 +47,22 @@ def test_equal_scores_have_no_shares():
 
 
 @pytest.mark.parametrize("space", [Space({"a": 3, "b": 2, "c": 4}), TREE])
-def test_kernels_are_projections_on_functions_that_have_nothing_in_common(space):
+def test_features_are_of_one_component_each_and_have_nothing_in_common(space):
     codes = np.array(list(space.enumerate_codes()))
     p = density(space, codes)
     assert p.sum() == pytest.approx(1)
-    found = components(space)
-    projections = [c.freedom * c.kernel(codes) * p for c in found]
-    for i, first in enumerate(projections):
-        assert np.trace(first) == pytest.approx(found[i].freedom)
-        assert first @ np.ones(len(p)) == pytest.approx(0)
-        for j, second in enumerate(projections):
-            assert first @ second == pytest.approx(first if i == j else 0 * first, abs=1e-12)
+    every = []
+    for component in components(space):
+        own = codes[:, component.columns]
+        features = component.features(*own.T)
+        assert features.shape == (len(codes), component.freedom)
+        assert not features[np.any(own < 0, axis=1)].any()  # 0 where it is not active
+        for values in np.unique(own, axis=0):  # and nothing but its own variables matter
+            assert np.ptp(features[np.all(own == values, axis=1)], axis=0) == pytest.approx(0)
+        every.append(features)
+    phi = np.hstack(every)
+    assert phi.T @ (p[:, None] * phi) == pytest.approx(np.eye(phi.shape[1]), abs=1e-12)
+    assert p @ phi == pytest.approx(np.zeros(phi.shape[1]), abs=1e-12)
 
 
 @pytest.mark.parametrize("space", [Space({"a": 3, "b": 2, "c": 4}), TREE])
@@ -73,7 +78,7 @@ def test_shares_are_the_variances_of_the_projections(space):
     f, p = np.array(list(score.values())), density(space, codes)
     found = exact_importance(space, lambda c: score[space.key(c)])
     for component in components(space):
-        part = component.freedom * component.kernel(codes) @ (p * f)
+        w = component.features(*codes[:, component.columns].T).T @ (p * f)
         names = tuple(space.names[d] for d in component.columns)
         share = found.main[names[0]] if len(names) == 1 else found.pairs[names]
-        assert share.value == pytest.approx(p @ part**2 / (p @ (f - p @ f) ** 2))
+        assert share.value == pytest.approx(w @ w / (p @ (f - p @ f) ** 2))

@@ -1,4 +1,4 @@
-"""The inside of `importance`: its kernels and prior exactly, its Gibbs sampler by brute force."""
+"""The inside of `importance`: its features exactly, its Gibbs sampler by brute force."""
 
 from __future__ import annotations
 
@@ -11,8 +11,7 @@ from exact_anova import exact_importance
 from mipro.optimizers.result import importance_json
 from mipro.tpe import Choice, Effect, Observation, Space, importance
 from mipro.tpe.components import Component, components, density
-from mipro.tpe.importance import GUESS, MEAN_WIDTH, WIDTHS, _mixture, _Model, _posterior, _table
-from mipro.tpe.split import Pool
+from mipro.tpe.importance import GUESS, MEAN_WIDTH, WIDTHS, Model, _mixture, posterior
 
 FLAT = Space({"a": 3, "b": 2, "c": 2})
 BITS = Space({"a": 2, "b": 2, "c": 2})  # the rest has one degree of freedom
@@ -23,62 +22,55 @@ TREE = Space({"a": 3, "b": 2, "c": Choice(4, when=("b", 1)), "d": Choice(2, when
 def draws(monkeypatch):
     def set_to(count):
         # the name `mipro.tpe.importance` leads to the function, so the module is looked up
-        monkeypatch.setattr(sys.modules[_Model.__module__], "DRAWS", count)
+        monkeypatch.setattr(sys.modules[Model.__module__], "DRAWS", count)
 
     return set_to
 
 
 def full(space):
-    """A model of every configuration, told once, and their probabilities."""
+    """A model of every configuration, and their probabilities."""
     codes = np.array(list(space.enumerate_codes()))
-    pool = Pool(codes, np.zeros(len(codes)), np.ones(len(codes)))
-    return _Model.of(space, pool, components(space)), density(space, codes)
+    return Model.of(space, codes, components(space)), density(space, codes)
+
+
+def parts(model):
+    """The features of each component, (U, ≤ m_j)."""
+    return [model.features[:, model.component == j] for j in range(len(model.freedom))]
 
 
 @pytest.mark.parametrize("space", [FLAT, BITS, TREE], ids=["flat", "bits", "tree"])
-def test_components_and_the_rest_make_up_all_functions(space):
-    """1 + Σ_j m_j k_j is the identity on functions, and each m_j k_j a projection of its trace."""
+def test_the_features_are_an_orthonormal_basis_of_all_functions_of_mean_0(space):
     model, p = full(space)
-    total = 1 + np.tensordot(model.freedom, model.kernels, 1)
-    np.testing.assert_allclose(total, np.diag(1 / p), atol=1e-9)
     assert model.freedom.sum() == space.size() - 1
     assert model.order[-1] == 2
     assert np.sum(model.order == 0) == len(space.names)
-    for m, kernel in zip(model.freedom, model.kernels, strict=True):
-        projection = m * kernel * p
-        np.testing.assert_allclose(projection @ projection, projection, atol=1e-9)
-        assert np.trace(projection) == pytest.approx(m)
+    every = model.features * np.sqrt(model.freedom)[model.component]
+    np.testing.assert_allclose(every.T @ (p[:, None] * every), np.eye(space.size() - 1), atol=1e-9)
+    np.testing.assert_allclose(p @ every, 0, atol=1e-9)
 
 
-@pytest.mark.parametrize("space", [FLAT, TREE], ids=["flat", "tree"])
-def test_a_prior_draw_has_the_variance_that_its_coefficients_say(space):
-    """E_p[g_j²] = |w_j|² / m_j where every configuration was told; and G ~ N(0, k_j)."""
-    model, p = full(space)
-    values, squares = model.prior(np.random.default_rng(0), 20_000)
-    held = np.einsum("u,nuj->nj", p, values**2)
-    np.testing.assert_allclose(held, squares / model.freedom, rtol=1e-6)
-    for j, kernel in enumerate(model.kernels):
-        covariance = values[:, :, j].T @ values[:, :, j] / len(values)
-        # 6 standard errors of a covariance, at the largest variance there is
-        np.testing.assert_allclose(covariance, kernel, atol=6 * kernel.max() * np.sqrt(2 / 20_000))
+def test_what_the_trials_do_not_see_is_drawn_too(draws):
+    """Two trials tell two of the rest's 50 degrees of freedom; the others are chance."""
+    draws(6_000)
+    space = Space({"a": 6, "b": 6, "c": 3})
+    model = Model.of(space, np.array([[0, 0, 0], [2, 1, 1]]), components(space))
+    assert model.freedom[-1] == 50
+    assert np.sum(model.component == len(model.freedom) - 1) == 2
+    y, told = np.array([1.0, -1.0]), np.array([0.6, 0.9])
+    expected = brute_force(model, y, told, True, np.random.default_rng(1))[-1]
+    found, _ = posterior(model, y, told, known=True)
+    batches = found[:, -1].reshape(30, 200).mean(axis=1)
+    error = batches.std() / np.sqrt(30)
+    assert abs(batches.mean() - expected) < 5 * error + 0.03 * expected
 
 
-def test_what_the_trials_do_not_see_is_drawn_too():
-    """Two of seven choices told: of the six degrees of freedom four are chance, E[|w|²] = 6."""
-    space = Space({"a": 7})
-    pool = Pool(np.array([[0], [4]]), np.zeros(2), np.ones(2))
-    model = _Model.of(space, pool, components(space))
-    _, squares = model.prior(np.random.default_rng(0), 20_000)
-    assert squares.mean() == pytest.approx(6, abs=5 * np.sqrt(12 / 20_000))
-    assert squares.var() == pytest.approx(12, rel=0.1)
+def brute_force(model, y, told, known, rng, count=60_000):
+    """E[V_j | y] by drawing everything but w from its prior, weighed by the likelihood of y.
 
-
-def brute_force(model, p, y, told, known, rng, count=60_000):
-    """E[V_j | y] by drawing everything but G from its prior, weighed by the likelihood of y.
-
-    G given the rest is normal, and integrated out in closed form.
+    w given the rest is normal, and integrated out in closed form.
     """
-    J, U, _ = model.kernels.shape
+    J, U = len(model.freedom), len(y)
+    kernels = np.array([part @ part.T for part in parts(model)])
     common = rng.dirichlet(np.ones(len(WIDTHS)), size=(count, 3))
     cumulative = common.cumsum(axis=2)[:, model.order]
     which = (rng.random((count, J, 1)) > cumulative[:, :, :-1]).sum(axis=2)
@@ -86,22 +78,18 @@ def brute_force(model, p, y, told, known, rng, count=60_000):
     noise = np.tile(told, (count, 1))
     if not known:
         noise *= (GUESS / rng.chisquare(GUESS, size=count))[:, None]
-    k = np.einsum("nj,juv->nuv", sigma**2, model.kernels)
+    k = np.einsum("nj,juv->nuv", sigma**2, kernels)
     cov = k + MEAN_WIDTH**2 + np.eye(U) * noise[:, None, :]
     a = np.linalg.solve(cov, np.tile(y[:, None], (count, 1, 1)))[..., 0]
     log_p = -0.5 * (a @ y) - 0.5 * np.linalg.slogdet(cov)[1]
     weight = np.exp(log_p - log_p.max())
     weight /= weight.sum()
     assert 1 / (weight**2).sum() > 500  # enough of the draws count
-    inverse = np.linalg.inv(cov)
-    found = []
-    for j, kernel in enumerate(model.kernels):
-        s2 = (sigma[:, j] ** 2)[:, None]
-        mean = s2 * (a @ kernel)  # of σ_j g_j(x_u)
-        spent = np.einsum("uv,nvw,wu->nu", kernel, inverse, kernel)
-        variance = s2 * np.diag(kernel) - s2**2 * spent
-        found.append(weight @ ((mean**2 + variance) @ p))
-    return np.array(found)
+    # E[|w_j|² | y] = m_j + σ_j² aᵀ K_j a - σ_j² tr(C⁻¹ K_j), whatever of w_j the trials see
+    told = np.einsum("nu,juv,nv->nj", a, kernels, a)
+    spent = np.einsum("nuv,jvu->nj", np.linalg.inv(cov), kernels)
+    squares = model.freedom + sigma**2 * (told - spent)
+    return weight @ (sigma**2 * squares / model.freedom)
 
 
 @pytest.mark.parametrize("known", [True, False])
@@ -116,27 +104,29 @@ def test_the_gibbs_sampler_has_the_posterior_of_brute_force(known, draws):
     y = np.array([-1.2, -0.9, 0.1, 0.4, 0.6, 1.3])
     y = (y - y.mean()) / y.std()
     told = np.array([0.1, 0.2, 0.15, 0.1, 0.3, 0.12])
-    expected = brute_force(model, p, y, told, known, np.random.default_rng(1))
-    kept = _posterior(model, y, told, known, np.random.default_rng(0))
-    assert kept.variances.shape == (4_500, 3)
-    batches = kept.variances.reshape(30, 150, 3).mean(axis=1)
+    expected = brute_force(model, y, told, known, np.random.default_rng(1))
+    variances, coefficients = posterior(model, y, told, known=known)
+    assert variances.shape == (4_500, 3)
+    batches = variances.reshape(30, 150, 3).mean(axis=1)
     error = batches.std(axis=0) / np.sqrt(30)
     np.testing.assert_array_less(
         np.abs(batches.mean(axis=0) - expected), 5 * error + 0.03 * expected
     )
     # on the full factorial V_j is the mean square of the component at the configurations
-    held = (kept.mains**2 * p[:, None]).sum(axis=1)
-    np.testing.assert_allclose(held, kept.variances[:, :2], atol=1e-12)
+    for j, part in enumerate(parts(model)):
+        own = coefficients[:, model.component == j]
+        at = own @ (part * np.sqrt(model.freedom[j])).T
+        np.testing.assert_allclose((at**2 * p).sum(axis=1), variances[:, j], atol=1e-12)
 
 
 def test_the_unknown_mean_has_the_width_it_is_said_to_have(draws):
     """Two configurations do not outweigh the prior of μ: its draws are seen. 5 standard errors."""
     draws(6_000)
-    model, p = full(Space({"a": 2}))
+    model, _ = full(Space({"a": 2}))
     y, told = np.array([1.0, -1.0]), np.array([0.6, 0.9])
-    expected = brute_force(model, p, y, told, True, np.random.default_rng(1))
-    kept = _posterior(model, y, told, True, np.random.default_rng(0))
-    batches = kept.variances.reshape(30, 200, -1).mean(axis=1)
+    expected = brute_force(model, y, told, True, np.random.default_rng(1))
+    variances, _ = posterior(model, y, told, known=True)
+    batches = variances.reshape(30, 200, -1).mean(axis=1)
     error = batches.std(axis=0) / np.sqrt(30)
     assert np.all(error < 0.1 * expected)
     np.testing.assert_array_less(
@@ -144,23 +134,26 @@ def test_the_unknown_mean_has_the_width_it_is_said_to_have(draws):
     )
 
 
-def test_choices_never_tried_follow_the_prior_given_those_that_were():
-    """Draws of three tried and two untried of five, against the conditional normal law."""
+def test_choices_never_tried_are_drawn_given_those_that_were(draws):
+    """Two of five choices told all but exactly, σ known by its prior only: against brute force.
+
+    Of a draw the tried two are as told but for a mean; the untried three sum to what is missing.
+    """
+    draws(6_000)
     space = Space({"a": 5})
     (component,) = components(space)
-    codes, count = np.array([[1], [1], [4], [0]]), 40_000
-    at_trials = np.tile([0.5, 0.5, -0.2, 0.1], (count, 1))
-    scale = np.full(count, 0.7)
-    table = _table(component, codes[:, 0], at_trials, scale, np.random.default_rng(0))
-    np.testing.assert_allclose(table.sum(axis=1), 0, atol=1e-12)
-    np.testing.assert_allclose(table[:, [1, 4, 0]], np.tile([0.5, -0.2, 0.1], (count, 1)))
-    kernel = 0.49 * component.kernel(np.arange(5)[:, None])
-    seen, unseen = [1, 4, 0], [2, 3]
-    gain = kernel[np.ix_(unseen, seen)] @ np.linalg.pinv(kernel[np.ix_(seen, seen)])
-    mean = gain @ [0.5, -0.2, 0.1]
-    covariance = kernel[np.ix_(unseen, unseen)] - gain @ kernel[np.ix_(seen, unseen)]
-    np.testing.assert_allclose(table[:, unseen].mean(axis=0), mean, atol=0.02)
-    np.testing.assert_allclose(np.cov(table[:, unseen].T), covariance, atol=0.03)
+    model = Model.of(space, np.array([[1], [4]]), [component])
+    assert len(model.component) == 4  # the choices never tried have their contrasts, too
+    y, told = np.array([1.0, -1.0]), np.array([1e-4, 1e-4])
+    _, coefficients = posterior(model, y, told, known=True)
+    effects = coefficients @ component.features(np.arange(5)).T  # (6,000, 5)
+    np.testing.assert_allclose(effects.sum(axis=1), 0, atol=1e-9)
+    np.testing.assert_allclose(effects[:, 1] - effects[:, 4], 2, atol=0.1)
+    # alike in law: what is not known of one untried choice is not known of the others
+    low, high = np.quantile(effects[:, [0, 2, 3]], (0.1, 0.9), axis=0)
+    assert np.ptp(low) < 0.15 * (high - low).mean()
+    assert np.ptp(high) < 0.15 * (high - low).mean()
+    assert np.all(high - low > 1)
 
 
 def test_a_component_knows_where_in_the_tree_it_is_active():
@@ -171,9 +164,13 @@ def test_a_component_knows_where_in_the_tree_it_is_active():
     for columns in [(0,), (1,), (2,), (3,), (0, 1), (0, 3), (1, 2), (2, 3)]:
         component = Component.of(TREE, columns)
         active = np.all(codes[:, columns] >= 0, axis=1)
-        assert component.probability == pytest.approx(p[active].sum())
-        for d, allowed in zip(columns, component.allowed, strict=True):
-            assert allowed.tolist() == sorted(set(codes[active, d].tolist()))
+        assert component.scale == pytest.approx(p[active].sum() ** -0.5)
+        for d, table in zip(columns, component.contrasts, strict=True):
+            allowed = sorted(set(codes[active, d].tolist()))
+            if len(allowed) > 1:
+                assert np.flatnonzero(np.any(table != 0, axis=1)).tolist() == allowed
+            square = len(allowed) * np.eye(len(allowed) - 1)
+            np.testing.assert_allclose(table.T @ table, square, atol=1e-12)
 
 
 def test_a_variable_of_one_choice_has_no_share_for_sure():
@@ -202,25 +199,6 @@ def test_a_pair_never_active_together_has_no_share_for_sure(exact):
     assert sum(values) == pytest.approx(1)
 
 
-def test_an_untried_choice_of_a_child_varies_as_its_kernel_says():
-    """Active half of the time: the kernel is twice as high where it is."""
-    space = Space({"a": 2, "b": Choice(4, when=("a", 1))})
-    component = next(c for c in components(space) if c.columns == (1,))
-    column, count = np.array([-1, 2, 0]), 40_000
-    at_trials = np.tile([0.0, 0.3, 0.1], (count, 1))
-    rng = np.random.default_rng(0)
-    table = _table(component, column, at_trials, np.full(count, 0.5), rng)
-    every = np.array([[1, b] for b in range(4)])
-    kernel = 0.25 * component.kernel(every)
-    np.testing.assert_allclose(kernel[0, 0], 0.25 * 3 / (3 * 0.5))
-    seen, unseen = [2, 0], [1, 3]
-    gain = kernel[np.ix_(unseen, seen)] @ np.linalg.inv(kernel[np.ix_(seen, seen)])
-    covariance = kernel[np.ix_(unseen, unseen)] - gain @ kernel[np.ix_(seen, unseen)]
-    np.testing.assert_allclose(table[:, unseen].mean(axis=0), gain @ [0.3, 0.1], atol=0.02)
-    np.testing.assert_allclose(np.cov(table[:, unseen].T), covariance, atol=0.02)
-    np.testing.assert_allclose(table[:, seen], np.tile([0.3, 0.1], (count, 1)))
-
-
 def test_as_json_every_share_is_called_one_and_every_effect_another():
     space = Space({"a": 2, "b": 2})
     told = [Observation(c, (c["a"] + 2 * c["b"]) / 4, 8) for c in space.enumerate()]
@@ -241,11 +219,11 @@ def test_whether_noise_is_known_is_told_by_what_example_variance_took(monkeypatc
     """Shares of successes have a Bernoulli's σ², taken as known; any other σ² is a guess."""
     seen = []
 
-    def spy(model, y, told, known, rng):
+    def spy(model, y, told, *, known):
         seen.append(known)
-        return _posterior(model, y, told, known, rng)
+        return posterior(model, y, told, known=known)
 
-    monkeypatch.setattr(sys.modules[_Model.__module__], "_posterior", spy)
+    monkeypatch.setattr(sys.modules[Model.__module__], "posterior", spy)
     space = Space({"a": 4})
     for scores in ([0.2, 0.4, 0.6, 0.8], [0.21, 0.43, 0.66, 0.8]):
         importance(space, [Observation({"a": a}, y, 5) for a, y in enumerate(scores)])
