@@ -171,7 +171,7 @@ class Spending(Mipro):
 
     def _pool(self) -> Pool:
         mean, n = self._told()
-        return Pool(np.array(list(self.cells.rows)), mean, n)
+        return Pool.of(list(self.cells.rows), mean, n)
 
     def _tell_anew(self) -> None:
         """Each candidate once. A share of successes stays one, so that its noise is known."""

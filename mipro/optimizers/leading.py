@@ -11,7 +11,7 @@ from typing import NamedTuple, Protocol, final
 
 from mipro.optimizers.task import Kind, Options, Trial
 from mipro.tpe.space import Key
-from mipro.tpe.split import Tally, shrink
+from mipro.tpe.split import Pool, shrink
 
 
 class Believed(NamedTuple):
@@ -27,20 +27,19 @@ class Scores:
     """Scores pooled by key, a tuple of `width` choices: one instruction's, or a whole program's."""
 
     def __init__(self, width: int) -> None:
-        self._tally = Tally(width)
+        self._pool = Pool(width)
 
     def __contains__(self, key: object) -> bool:
-        return key in self._tally.rows
+        return key in self._pool.rows
 
     def add(self, key: Key, trial: Trial) -> None:
         """One more score of `key`, with the examples behind it."""
-        self._tally.add(key, trial.score, trial.n)
+        self._pool.add(key, trial.score, trial.n)
 
     def believed(self) -> list[Believed]:
         """All keys, the best first; of equals the earlier."""
-        pool = self._tally.pool()
-        means = shrink(pool).mean.tolist()
-        rows = zip(self._tally.rows, means, pool.n.tolist(), strict=True)
+        means = shrink(self._pool).mean.tolist()
+        rows = zip(self._pool.rows, means, self._pool.n.tolist(), strict=True)
         return sorted((Believed(key, mean, int(n)) for key, mean, n in rows), key=lambda b: -b.mean)
 
 

@@ -6,15 +6,17 @@
 4. `split`: which trials are good: pooling, shrinkage, γ
 5. `acquisition`: where to look next: the argmax over what has not been seen
 6. `history`, `sampler`: ask, tell, best, state; the sampler without a model
-7. `effects`: what each choice is worth alone
-8. `bound`: this and what was seen nearby: P(good | x) where l and g share a kernel
-9. `kriging`: which to recommend: shrinkage together with those that share choices
-10. `tpe`: all of it together; TPE as published
-11. `components`, `importance`: how much each variable and pair mattered, from the trials
+7. `classic`: TPE as published, of 1 to 6 alone
+8. `effects`: what each choice is worth alone
+9. `bound`: this and what was seen nearby: P(good | x) where l and g share a kernel
+10. `kriging`: which to recommend: shrinkage together with those that share choices
+11. `tpe`: 8 to 10 together
+12. `components`, `importance`: how much each variable and pair mattered, from the trials
 
 It knows nothing of language models, files or clocks, and needs numpy and scipy only.
 """
 
+from mipro.tpe.classic import Classic
 from mipro.tpe.components import Effect, Importance
 from mipro.tpe.history import Best, Observation
 from mipro.tpe.importance import importance
@@ -27,6 +29,7 @@ __all__ = [
     "TPE",
     "Best",
     "Choice",
+    "Classic",
     "Effect",
     "Importance",
     "Observation",

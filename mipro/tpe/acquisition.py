@@ -116,17 +116,18 @@ def any_unseen(space: Space, rng: np.random.Generator, seen: Keys) -> Key | None
 
 
 def leader_to_recheck(
-    pool: Pool, posterior: Posterior, busy: Keys, *, times: float, examples: float
+    pool: Pool, posterior: Posterior, busy: Keys, *, every: int, examples: float
 ) -> Key | None:
     """The leader by mean score, if it leads on too few examples; None if it may stand.
 
     A leader is a maximum over noisy scores, so it is the likeliest to be flattered, and it is
     what is recommended in the end: a further look at it pays more than a new configuration.
-    It may stand with ``1 + times`` trials of ``examples`` each behind it, or while it is ``busy``.
+    The more were tried, the more it is flattered: it may stand with a look of ``examples`` more
+    for ``every`` configurations tried, at least one, behind it, or while it is ``busy``.
     """
-    leader = int(np.argmax(pool.mean))
+    leader, looks = int(np.argmax(pool.mean)), max(1, round(len(pool.rows) / every))
     key: Key = tuple(pool.codes[leader].tolist())
-    if key in busy or posterior.noise == 0 or pool.n[leader] > (0.5 + times) * examples:
+    if key in busy or posterior.noise == 0 or pool.n[leader] > (0.5 + looks) * examples:
         return None
     return key
 

@@ -33,8 +33,8 @@ from typing import NamedTuple, final
 import numpy as np
 
 from mipro.tpe.parzen import Floats
-from mipro.tpe.space import Codes, Space
-from mipro.tpe.split import Posterior, Tally, shrink
+from mipro.tpe.space import Codes, Key, Space
+from mipro.tpe.split import Pool, Posterior, shrink
 
 TOGETHER = 1 / 5  # of τ²: v
 
@@ -71,25 +71,27 @@ class Effects:
         self._doubt = 0.0  # σ²/v
         self._told, self._next = 0, 1  # scores so far, and with how many σ²/v is made again
 
-    def tell(self, tally: Tally, row: int, hot: Floats) -> None:
-        """A configuration has another score: what is in ``tally`` takes the place of the old.
+    def tell(self, pool: Pool, key: Key, hot: Floats) -> None:
+        """A configuration has another score: what is in ``pool`` takes the place of the old.
 
         ``hot`` (C,): for which choices it speaks; in time it may come to speak for more.
         """
         self._told += 1
-        again = self._told == self._next
+        row, again = pool.rows[key], self._told == self._next
         if row < len(self._rows) and not again:
             self._add(self._rows[row], -1)
-        self._rows[row : row + 1] = [_Row(np.flatnonzero(hot), *tally.mean(row))]
+        self._rows[row : row + 1] = [
+            _Row(np.flatnonzero(hot), float(pool.mean[row]), float(pool.n[row]))
+        ]
         if again:
-            self._begin_again(tally)
+            self._begin_again(pool)
         else:
             self._add(self._rows[row], 1)
 
-    def _begin_again(self, tally: Tally) -> None:
+    def _begin_again(self, pool: Pool) -> None:
         """With what a quarter more scores say of σ²/v."""
         self._next += max(1, self._next // 4)
-        found = shrink(tally.pool())
+        found = shrink(pool)
         self.believed = replace(self.believed, noise=found.noise, spread=found.spread)
         v = TOGETHER * found.spread
         self._doubt = found.noise / v if v else 0.0

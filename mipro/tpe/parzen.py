@@ -113,40 +113,33 @@ class Mixture:
         if prior < 0 or np.any(weights < 0) or prior + weights.sum() <= 0:
             raise ValueError("weights are not negative, and not all zero")
         self.space = space
-        self.joint = joint
         # The prior is one more kernel, centred on nothing: all inactive, so uniform everywhere.
         nothing = np.full((1, len(space.sizes)), INACTIVE)
         self.centres: Codes = np.vstack([centres, nothing])  # (n+1, D)
         weights = np.append(weights, prior)
         self.weights: Floats = weights / weights.sum()  # (n+1,)
         self.rows = log_rows(self.centres, kernels)  # (n+1, C)
-        self.marginals = None if joint else self._marginals()
+        if not joint:  # one kernel, which is for each variable a mixture of its own
+            self.rows, self.weights = self._apart()[None], np.ones(1)
 
-    def _marginals(self) -> list[Floats]:
-        """Independent form: the probabilities of each variable's choices given it is active.
+    def _apart(self) -> Floats:
+        """log of the probability of each variable's choices given it is active. (C,).
 
-        Only observations in which the variable was active speak, and the prior. D arrays (C_d,).
+        Only observations in which the variable was active speak, and the prior.
         """
-        marginals, start = [], 0
-        for d, size in enumerate(self.space.sizes):
-            weights = self.weights * (self.centres[:, d] != INACTIVE)
-            weights[-1] = self.weights[-1]
-            if weights.sum() == 0:  # no prior and never active: nothing is known
-                weights[-1] = 1.0
-            p = weights @ np.exp(self.rows[:, start : start + size])  # (C_d,)
-            marginals.append(p / p.sum())
-            start += size
-        return marginals
+        weights = self.weights[:, None] * (self.centres != INACTIVE)  # (n+1, D)
+        known = weights.sum(axis=0) + self.weights[-1] > 0
+        weights[-1] = np.where(known, self.weights[-1], 1.0)  # no prior and never active: uniform
+        weights /= weights.sum(axis=0)
+        p = (weights[:, self.space.column_of_choice] * np.exp(self.rows)).sum(axis=0)
+        with np.errstate(divide="ignore"):
+            return np.asarray(np.maximum(np.log(p), -1e6))
 
     def log_pmf(self, codes: Codes) -> Floats:
         """log p(x). (N, D) -> (N,)."""
         hot = one_hot(self.space, codes)
-        if self.marginals is not None:
-            with np.errstate(divide="ignore"):
-                log_p = np.log(np.concatenate([np.zeros(0), *self.marginals]))
-            return np.asarray(hot @ np.maximum(log_p, -1e6))
         with np.errstate(divide="ignore"):
-            terms = np.log(self.weights)[:, None] + self.rows @ hot.T  # (n+1, N)
+            terms = np.log(self.weights)[:, None] + self.rows @ hot.T  # (n+1, N), or (1, N)
         top = terms.max(axis=0)
         return np.asarray(top + np.log(np.exp(terms - top).sum(axis=0)))
 
@@ -158,14 +151,9 @@ class Mixture:
         """Codes (count, D) drawn from p."""
         chosen = rng.choice(len(self.weights), size=count, p=self.weights)  # i ~ w
         full = np.empty((count, len(self.space.sizes)), dtype=np.int64)
-        start = 0
-        for d, size in enumerate(self.space.sizes):
-            if self.marginals is None:
-                p = np.exp(self.rows[chosen, start : start + size])  # k_d(.|x_id), (count, C_d)
-            else:
-                p = np.broadcast_to(self.marginals[d], (count, size))
+        for d, start in enumerate(self.space.offsets):
+            p = np.exp(self.rows[chosen, start : start + self.space.sizes[d]])  # k_d(.|x_id)
             full[:, d] = _categorical(rng, p)
-            start += size
         return self.space.prune(full)
 
 

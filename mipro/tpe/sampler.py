@@ -7,8 +7,10 @@ is what any other must beat.
 
 from __future__ import annotations
 
+import json
 from abc import ABC, abstractmethod
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, ClassVar, Self, TypeAlias, final
 
 import numpy as np
@@ -32,11 +34,12 @@ class Sampler(ABC):
     kind: ClassVar[str]
     startup: int = 0
 
-    def __init__(self, space: Space, seed: Seed) -> None:
+    def __init__(self, space: Space, seed: Seed = 0) -> None:
         if seed is None:
             raise ValueError("a seed is needed: an int, a SeedSequence or a Generator")
         self._rng = np.random.default_rng(seed)
         self._history = History(space)
+        self._design: list[Key] = []  # to be asked before any other
 
     @property
     def space(self) -> Space:
@@ -51,12 +54,15 @@ class Sampler(ABC):
     @property
     def observations(self) -> tuple[Observation, ...]:
         """All that was told, in order."""
-        return self._history.observations
+        return tuple(
+            Observation(MappingProxyType(self.space.decode(told.key)), told.score, told.n)
+            for told in self._history.told
+        )
 
     @property
     def exhausted(self) -> bool:
         """Whether every configuration of the space has been told."""
-        return len(self._history.tally) >= self.space.size()
+        return len(self._history.pool.rows) >= self.space.size()
 
     def ask(
         self,
@@ -73,20 +79,34 @@ class Sampler(ABC):
         """
         history = self._history
         history.barred = {self.space.choice(name, value) for name, value in without}
-        busy = {self.space.key(config) for config in exclude} | set(history.pending)
-        key = self._next(busy)
+        history.excluded = {self.space.key(config) for config in exclude}
+        key = self._next()
         if key is None:
-            key = _again(history, busy)
+            key = self._again()
         history.pending[key] = None
         return self.space.decode(key)
 
     @abstractmethod
-    def _next(self, busy: set[Key]) -> Key | None:
-        """What to ask, not one of ``busy``; None where nothing is left to be asked first."""
+    def _next(self) -> Key | None:
+        """What to ask; None where nothing is left to be asked a first time."""
 
-    def _unseen(self, seen: Container[Key]) -> Key | None:
-        """Any configuration but those ``seen``; None where there is none."""
-        return any_unseen(self.space, self._rng, seen)
+    def _unseen(self) -> Key | None:
+        """What of the design is left, then any configuration not seen; None where there is none."""
+        while self._design:
+            if (key := self._design.pop(0)) not in self._history:
+                return key
+        return any_unseen(self.space, self._rng, self._history)
+
+    def _again(self) -> Key:
+        """A configuration to ask a second time, where none is left to be asked a first time."""
+        history = self._history
+        for besides in (history.busy, set[Key]()):  # if all are out, an answer is owed too
+            if history.told:
+                posterior = shrink(history.pool)
+                if (key := worth_a_second_look(history.pool, posterior, besides)) is not None:
+                    return key
+        first = next(self.space.enumerate_codes())  # all excluded, none ever asked
+        return next(iter(history.pending), tuple(first.tolist()))
 
     def tell(
         self,
@@ -117,9 +137,11 @@ class Sampler(ABC):
 
         Of equals the one with more examples comes first, then the earlier.
         """
-        pool = self._history.pool()
+        pool = self._history.pool
+        if not pool.rows:
+            raise ValueError("nothing has been told yet, so there is no best configuration")
         means = self._means(pool)
-        rows = np.lexsort((np.arange(len(pool.n)), -pool.n, -means))
+        rows = np.lexsort((-pool.n, -means))  # stable: of equals the earlier
         return [
             Best(self.space.decode(pool.codes[row]), float(means[row]), int(pool.n[row]))
             for row in rows
@@ -130,17 +152,31 @@ class Sampler(ABC):
         return shrink(pool).mean
 
     def state(self) -> dict[str, Any]:
-        """All of the sampler as JSON types, the generator included."""
+        """All of the sampler as JSON types, the generator included; configurations as codes."""
         return {
             "sampler": self.kind,
             "space": self.space.fingerprint(),
-            **self._own_state(),
-            "generator": _plain(self._rng.bit_generator.state),
-            **self._history.state(),
+            "made": self._made_with(),
+            "design": [list(key) for key in self._design],
+            "generator": json.loads(
+                json.dumps(self._rng.bit_generator.state, default=np.ndarray.tolist)
+            ),
+            "pending": [list(key) for key in self._history.pending],
+            # what else it speaks for comes last, where there is anything
+            "observations": [
+                [list(t.key), t.score, t.n] + ([list(t.asked)] if t.asked != t.key else [])
+                for t in self._history.told
+            ],
         }
 
-    def _own_state(self) -> dict[str, Any]:
+    def _made_with(self) -> dict[str, Any]:
+        """What `__init__` was given but for space and seed, as JSON types."""
         return {}
+
+    @classmethod
+    def _made(cls, space: Space, **made: Any) -> Self:
+        """A sampler to which nothing has been told, of what `_made_with` says."""
+        return cls(space, **made)
 
     @classmethod
     def from_state(cls, space: Space, state: Mapping[str, Any]) -> Self:
@@ -154,19 +190,15 @@ class Sampler(ABC):
                 f"this state is of another space: {state['space']}, "
                 f"not {space.fingerprint()} ({space})"
             )
-        sampler = cls._of_own_state(space, state)
+        sampler = cls._made(space, **state["made"])
         for codes, score, n, *asked in state["observations"]:
             sampler.tell(
                 space.decode(codes), score, n, asked=space.decode(asked[0]) if asked else None
             )
+        sampler._design = [tuple(codes) for codes in state["design"]]
         sampler._history.pending = {tuple(codes): None for codes in state["pending"]}
         sampler._rng = _generator(state["generator"])
         return sampler
-
-    @classmethod
-    @abstractmethod
-    def _of_own_state(cls, space: Space, state: Mapping[str, Any]) -> Self:
-        """A sampler to which nothing has been told yet."""
 
     def regrow(self, space: Space) -> Self:
         """A sampler on ``space`` that keeps all observations, pending ones and the generator.
@@ -184,42 +216,15 @@ class RandomSampler(Sampler):
 
     kind = "random"
 
-    def __init__(self, space: Space, seed: Seed = 0) -> None:
-        super().__init__(space, seed)
-
-    def _next(self, busy: set[Key]) -> Key | None:
-        return self._unseen(self._history.besides(busy))
-
-    @classmethod
-    def _of_own_state(cls, space: Space, state: Mapping[str, Any]) -> RandomSampler:
-        return cls(space)
-
-
-def _again(history: History, busy: set[Key]) -> Key:
-    """A configuration to ask a second time, where none is left to be asked a first time."""
-    if history.told:
-        pool = history.pool()
-        for besides in (busy, set[Key]()):  # if all are out or excluded, an answer is owed too
-            if (key := worth_a_second_look(pool, shrink(pool), besides)) is not None:
-                return key
-    if history.pending:
-        return next(iter(history.pending))
-    return tuple(next(history.space.enumerate_codes()).tolist())  # all excluded, none ever asked
+    def _next(self) -> Key | None:
+        return self._unseen()
 
 
 def _generator(state: Mapping[str, Any]) -> np.random.Generator:
     """A generator from its state as JSON types; ValueError of one that numpy does not have."""
-    name = state["bit_generator"]
-    if name not in ("PCG64", "PCG64DXSM", "Philox", "SFC64", "MT19937"):
+    kinds = {kind.__name__: kind for kind in np.random.BitGenerator.__subclasses__()}
+    if (name := state["bit_generator"]) not in kinds:
         raise ValueError(f"unknown generator {name!r}")
-    bits: np.random.BitGenerator = getattr(np.random, name)()
+    bits = kinds[name]()
     bits.state = dict(state)
     return np.random.Generator(bits)
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, np.ndarray):
-        return value.tolist()
-    if isinstance(value, Mapping):
-        return {key: _plain(item) for key, item in value.items()}
-    return value

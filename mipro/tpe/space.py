@@ -66,22 +66,6 @@ class Space:
         column = self._column_of(name)
         return column, self.variables[column].code(value)
 
-    def active(self, config: Mapping[str, Any]) -> tuple[str, ...]:
-        """The names active under the values of ``config``, in the order of the space.
-
-        A variable whose parent has no value in ``config`` is not active.
-        """
-        on: set[int] = set()
-        for d in self.order:
-            v = self.variables[d]
-            if v.parent is None:
-                on.add(d)
-            elif v.parent in on and self.names[v.parent] in config:
-                code = self.variables[v.parent].code(config[self.names[v.parent]])
-                if code in v.on:
-                    on.add(d)
-        return tuple(self.names[d] for d in sorted(on))
-
     def encode(self, config: Mapping[str, Any]) -> Codes:
         """Config -> codes (D,): the index of each choice, -1 where inactive.
 
@@ -89,19 +73,19 @@ class Space:
         """
         for name in config:
             self._column_of(name)
-        active = self.active(config)
         codes = np.full(len(self.names), INACTIVE)
-        for d, v in enumerate(self.variables):
-            name = v.name
-            if name in active:
-                if name not in config:
-                    raise ValueError(f"{name!r} is missing: it is active in {dict(config)!r}")
-                codes[d] = v.code(config[name])
-            elif (when := self._when(v)) and name in config:
-                raise ValueError(
-                    f"{name!r} has the value {config[name]!r} but is inactive: it needs "
-                    f"{when[0]!r} in {some(sorted(when[1], key=repr))}"
-                )
+        for d in self.order:
+            v = self.variables[d]
+            if v.parent is not None and codes[v.parent] not in v.on:
+                if v.name in config:
+                    raise ValueError(
+                        f"{v.name!r} has the value {config[v.name]!r} but is inactive: it needs "
+                        f"{self.names[v.parent]!r} in {some(self._on(v))}"
+                    )
+            elif v.name not in config:
+                raise ValueError(f"{v.name!r} is missing: it is active in {dict(config)!r}")
+            else:
+                codes[d] = v.code(config[v.name])
         return codes
 
     def decode(self, codes: Sequence[int] | Codes) -> Config:
@@ -140,20 +124,19 @@ class Space:
 
     def enumerate_codes(self) -> Iterator[Codes]:
         """Every configuration's codes (D,) once, lazily; each array is the caller's to keep."""
-        codes = np.full(len(self.names), INACTIVE)
+        rows = iter([np.full(len(self.names), INACTIVE)])
+        for d in self.order:
+            rows = self._with_each(rows, d)
+        return rows
 
-        def fill(position: int) -> Iterator[Codes]:
-            if position == len(self.order):
-                yield codes.copy()
-                return
-            d = self.order[position]
-            v = self.variables[d]
-            is_active = v.parent is None or codes[v.parent] in v.on
+    def _with_each(self, rows: Iterator[Codes], d: int) -> Iterator[Codes]:
+        """Each row once for every choice of a variable, or as it is where that is inactive."""
+        v = self.variables[d]
+        for row in rows:
+            is_active = v.parent is None or row[v.parent] in v.on
             for code in range(self.sizes[d]) if is_active else [INACTIVE]:
-                codes[d] = code
-                yield from fill(position + 1)
-
-        return fill(0)
+                row[d] = code
+                yield row.copy()
 
     def all_codes(self) -> Codes:
         """The codes of every configuration, (size, D), in the order of `enumerate_codes`."""
@@ -222,31 +205,25 @@ class Space:
 
         Codes and configurations of the old space stay valid and keep their meaning.
         """
-        column = self._column_of(name)
-        more = [choices if d == column else () for d in range(len(self.names))]
-        return Space(
-            (v.name, Choice((*v.choices, *new), self._when(v)))
-            for v, new in zip(self.variables, more, strict=True)
-        )
+        had, declared = self.choices(name), self.under(None, "")
+        return Space({**declared, name: Choice((*had, *choices), declared[name].when)})
 
-    def under(self, when: tuple[str, Any], prefix: str) -> dict[str, Choice]:
+    def under(self, when: tuple[str, Any] | None, prefix: str) -> dict[str, Choice]:
         """The variables of this space as a branch of another: all active only under ``when``.
 
         Names get ``prefix``; a variable that has a parent here keeps it.
         """
-        branch = {}
-        for v in self.variables:
-            own = self._when(v)
-            branch[prefix + v.name] = Choice(
-                v.choices, when if own is None else (prefix + own[0], own[1])
+        return {
+            prefix + v.name: Choice(
+                v.choices,
+                when if v.parent is None else (prefix + self.names[v.parent], set(self._on(v))),
             )
-        return branch
+            for v in self.variables
+        }
 
-    def _when(self, v: Variable) -> tuple[str, Any] | None:
-        if v.parent is None:
-            return None
-        parent = self.variables[v.parent]
-        return parent.name, {parent.choices[c] for c in v.on}
+    def _on(self, v: Variable) -> list[Hashable]:
+        """The values of its parent under which a variable is active."""
+        return [] if v.parent is None else [self.variables[v.parent].choices[c] for c in v.on]
 
     def is_growth_of(self, old: Space) -> bool:
         """Whether every configuration of ``old`` has the same codes here."""

@@ -19,9 +19,8 @@ not outrank five hundred good ones.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from math import ceil, pi, sqrt
 from typing import TypeAlias, final
 
@@ -34,50 +33,30 @@ Gamma: TypeAlias = Callable[[int], int]
 
 
 @final
-@dataclass(frozen=True)
 class Pool:
-    """Observations of one configuration as one, in the order in which each was first told."""
+    """Scores by configuration, in the order in which each was first told.
 
-    codes: Codes  # (U, D)
-    mean: Floats  # (U,)
-    n: Floats  # (U,)
-    # of scores of one configuration: Σ (y - mean before)² n m / (n + m), and how many; for a
-    # configuration told twice tells what chance does without any assumption
-    repeats: tuple[float, int] = (0.0, 0)
-
-    @cached_property
-    def examples(self) -> float:
-        """How many examples are behind all scores."""
-        return float(self.n.sum())
-
-    @cached_property
-    def grand_mean(self) -> float:
-        """The mean of all examples' scores."""
-        return float(self.n @ self.mean) / self.examples
-
-    @classmethod
-    def of(cls, keys: Sequence[Key], scores: Sequence[float], ns: Sequence[int]) -> Pool:
-        """Pool equal keys: means weighted by n, and n summed."""
-        tally = Tally(len(keys[0]) if keys else 0)
-        for key, score, n in zip(keys, scores, ns, strict=True):
-            tally.add(key, score, n)
-        return tally.pool()
-
-
-@final
-class Tally:
-    """A `Pool` in the making: `add` costs the same whatever came before."""
+    `add` costs the same whatever came before; arrays are of what was added so far.
+    """
 
     def __init__(self, width: int) -> None:
         self.rows: dict[Key, int] = {}
+        self.examples = 0.0  # behind all scores
+        # of scores of one configuration: Σ (y - mean before)² n m / (n + m), and how many; for a
+        # configuration told twice tells what chance does without any assumption
+        self.repeats = (0.0, 0)
         self._codes = np.empty((16, width), dtype=np.int64)
         self._sums = np.zeros((2, 16))  # n·y and n
-        self._repeats = (0.0, 0)
 
-    def __len__(self) -> int:
-        return len(self.rows)
+    @classmethod
+    def of(cls, keys: Sequence[Key], scores: Iterable[float], ns: Iterable[float]) -> Pool:
+        """Equal keys as one: means weighted by n, and n summed."""
+        pool = cls(len(keys[0]) if len(keys) else 0)
+        for key, score, n in zip(keys, scores, ns, strict=True):
+            pool.add(tuple(key), score, n)
+        return pool
 
-    def add(self, key: Key, score: float, n: int) -> None:
+    def add(self, key: Key, score: float, n: float) -> None:
         """One more score of a configuration."""
         row = self.rows.setdefault(key, len(self.rows))
         if row == len(self._codes):  # twice the room, so that growing costs nothing on average
@@ -85,22 +64,32 @@ class Tally:
             self._sums = np.concatenate([self._sums, np.zeros_like(self._sums)], axis=1)
         total, before = self._sums[:, row]
         if before:
-            squares, count = self._repeats
+            squares, count = self.repeats
             apart = float((score - total / before) ** 2 * n * before / (n + before))
-            self._repeats = squares + apart, count + 1
+            self.repeats = squares + apart, count + 1
         self._codes[row] = key
         self._sums[:, row] += score * n, n
+        self.examples += n
 
-    def mean(self, row: int) -> tuple[float, float]:
-        """Mean score of a configuration, and the examples behind it."""
-        total, n = self._sums[:, row].tolist()
-        return total / n, n
+    @property
+    def codes(self) -> Codes:
+        """Of each configuration. (U, D)."""
+        return self._codes[: len(self.rows)]
 
-    def pool(self) -> Pool:
-        """What was added, each configuration once."""
-        count = len(self.rows)
-        total, n = self._sums[:, :count]
-        return Pool(self._codes[:count], total / n, n.copy(), self._repeats)
+    @property
+    def n(self) -> Floats:
+        """Examples behind each. (U,)."""
+        return self._sums[1, : len(self.rows)]
+
+    @property
+    def mean(self) -> Floats:
+        """Mean score of each. (U,)."""
+        return self._sums[0, : len(self.rows)] / self.n
+
+    @property
+    def grand_mean(self) -> float:
+        """The mean of all examples' scores."""
+        return float(self.n @ self.mean) / self.examples
 
 
 @final
@@ -116,10 +105,10 @@ class Posterior:
 
 def are_counts(pool: Pool) -> bool:
     """Whether every score is a share of successes: n·y a whole number, 0 ≤ y ≤ 1."""
-    successes = pool.mean * pool.n
-    if float(np.abs(successes - np.rint(successes)).max()) > 1e-6:
-        return False
-    return float(pool.mean.min()) >= 0 and float(pool.mean.max()) <= 1
+    mean = pool.mean
+    successes = mean * pool.n
+    whole = bool(np.abs(successes - np.rint(successes)).max() <= 1e-6)
+    return whole and bool(mean.min() >= 0) and bool(mean.max() <= 1)
 
 
 def example_variance(pool: Pool) -> float:
@@ -147,16 +136,15 @@ def shrink(pool: Pool) -> Posterior:
     0.14 for scores near one half) as if that had been seen on five configurations, so that it is
     neither 0 nor wild on a few. With σ² = 0 nothing is shrunk.
     """
-    noise, centre = example_variance(pool), pool.grand_mean
-    count, apart = len(pool.mean), pool.mean - centre
-    seen = float(apart @ apart - noise * (1 / pool.n).sum()) / count
+    y, n, centre, noise = pool.mean, pool.n, pool.grand_mean, example_variance(pool)
+    apart, count = y - centre, len(y)
+    seen = float(apart @ apart - noise * (1 / n).sum()) / count
     spread = (count * max(seen, 0.0) + 5 * noise / 12) / (count + 5)
     if spread <= 0:  # all scores are equal and noiseless
-        return Posterior(pool.mean.copy(), np.zeros(count), 0.0, 0.0)
+        return Posterior(y, np.zeros(count), 0.0, 0.0)
     strength = noise / spread
-    weight = pool.n + strength
-    mean = (pool.n * pool.mean + strength * centre) / weight
-    return Posterior(mean, np.sqrt(noise / weight), noise, spread)
+    mean = (n * y + strength * centre) / (n + strength)
+    return Posterior(mean, np.sqrt(noise / (n + strength)), noise, spread)
 
 
 def linear_gamma(share: float = 0.1, most: int = 25) -> Gamma:

@@ -7,23 +7,24 @@ By default each ask
 3. else asks for the unseen configuration with the highest upper bound of P(good | x) (`bound`),
    its prior what each choice is worth (`effects`).
 
-`best` recommends by `kriging`. `TPE.classic` is TPE as published.
+`best` recommends by `kriging`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from math import sqrt
 from typing import Any, final
 
 import numpy as np
 
-from mipro.tpe import acquisition, split
+from mipro.tpe import split
+from mipro.tpe.acquisition import coordinate_ascent, exact, keys_of, leader_to_recheck
 from mipro.tpe.bound import UpperBound
+from mipro.tpe.classic import Classic
 from mipro.tpe.effects import Effects
 from mipro.tpe.kriging import kriged
-from mipro.tpe.parzen import Floats, published_density
+from mipro.tpe.parzen import Floats
 from mipro.tpe.sampler import Sampler, Seed
 from mipro.tpe.space import Codes, Key, Space
 from mipro.tpe.split import Pool, Posterior, shrink
@@ -39,16 +40,15 @@ SLOPE = 1.7  # Φ(x) is about 1/(1 + exp(-1.7 x))
 class Settings:
     """How a `TPE` decides. The defaults are the recommended ones; see `TPE.classic`.
 
-    ``multivariate``: joint densities, which see that two choices go together. ``classic``: as
-    published, every score taken at its word. ``gamma``: the share of good ones. ``improvement``:
-    how far above y*, not only whether (`split.expected_improvement`). ``curiosity``, ``optimism``,
-    ``prior`` and ``ratio``, λ of the kernel: of the bound. ``recheck``: configurations tried for
-    each further look at the leader, 0 for none. ``restarts``: of coordinate ascent.
-    ``exact_limit``: configurations up to which the space is enumerated.
+    ``multivariate``: by what was seen near x, too, which sees that two choices go together.
+    ``gamma``: the share of good ones. ``improvement``: how far above y*, not only whether
+    (`split.expected_improvement`). ``curiosity``, ``optimism``, ``prior`` and ``ratio``, λ of the
+    kernel: of the bound. ``recheck``: configurations tried for each further look at the leader, 0
+    for none. ``restarts``: of coordinate ascent. ``exact_limit``: configurations up to which the
+    space is enumerated.
     """
 
     multivariate: bool = True
-    classic: bool = False
     gamma: float = 0.05
     improvement: bool = False
     curiosity: float = 1.0
@@ -89,74 +89,45 @@ class TPE(Sampler):
         self.startup = _startup(space, startup, trials)
         self._effects = Effects(space)
         self._small = space.size() <= settings.exact_limit
-        self._design: list[Key] = []
-        if not settings.classic:  # published: start-up is plain random search
-            self._design = acquisition.keys_of(space.latin(self._rng, self.startup))
+        self._design = keys_of(space.latin(self._rng, self.startup))
 
-    @classmethod
-    def classic(cls, space: Space, seed: Seed = 0, *, multivariate: bool = True) -> TPE:
-        """TPE as published: 10 random trials, the best tenth good, 24 draws from l(x).
-
-        Bergstra 2011 with the joint kernels and the settings of the Optuna library: every score
-        is taken as exact, repeats are allowed, older trials beyond 25 count less and less.
-        """
-        settings = Settings(multivariate=multivariate, classic=True, gamma=0.1, recheck=0)
-        return cls(space, seed, startup=10, settings=settings)
+    @staticmethod
+    def classic(space: Space, seed: Seed = 0, *, multivariate: bool = True) -> Classic:
+        """TPE as published: 10 random trials, the best tenth good, 24 draws from l(x)."""
+        return Classic(space, seed, multivariate=multivariate)
 
     def _told(self, key: Key) -> None:
-        if not self.settings.classic:
-            tally, hot = self._history.tally, self._history.hot(np.array([key]))
-            self._effects.tell(tally, tally.rows[key], hot[0])
+        self._effects.tell(self._history.pool, key, self._history.hot(np.array([key]))[0])
 
-    def _next(self, busy: set[Key]) -> Key | None:
-        seen = self._history.besides(busy)
-        if self.in_startup:
-            return self._first(seen)
-        if not self._history.told:  # the start-up is all out and nothing has come back
-            return self._unseen(seen)
-        if self.settings.classic:
-            return self._published(busy)
-        pool = self._history.pool()
+    def _next(self) -> Key | None:
+        pool = self._history.pool
+        if self.in_startup or not pool.rows:  # or the start-up is out and nothing has come back
+            return self._unseen()
         # with variables apart only σ² and τ² are asked of it, and those of some scores ago will do:
         # such an ask looks at no mean but the leader's, however many there are
         posterior = shrink(pool) if self.settings.multivariate else self._effects.believed
-        leader = self._doubtful_leader(pool, posterior, busy)
-        return self._modelled(pool, posterior, seen) if leader is None else leader
+        if every := self.settings.recheck:
+            examples, busy = pool.examples / len(self._history.told), self._history.busy
+            leader = leader_to_recheck(pool, posterior, busy, every=every, examples=examples)
+            if leader is not None:
+                return leader
+        return self._modelled(pool, posterior)
 
-    def _first(self, seen: acquisition.Keys) -> Key | None:
-        while self._design:
-            key = self._design.pop(0)
-            if key not in seen:
-                return key
-        return self._unseen(seen)
-
-    def _doubtful_leader(self, pool: Pool, posterior: Posterior, busy: set[Key]) -> Key | None:
-        """The leader if it is to be evaluated again."""
-        if not self.settings.recheck:
-            return None
-        return acquisition.leader_to_recheck(
-            pool,
-            posterior,
-            busy,
-            times=max(1, round(len(pool.n) / self.settings.recheck)),
-            examples=self._history.examples / len(self._history.told),
-        )
-
-    def _modelled(self, pool: Pool, posterior: Posterior, seen: acquisition.Keys) -> Key | None:
+    def _modelled(self, pool: Pool, posterior: Posterior) -> Key | None:
         if not self.space.names:
             return None
         score = self._upper_bound(pool, posterior)
         if self._small:
-            return acquisition.exact(self.space, score, seen)
-        found = acquisition.coordinate_ascent(
+            return exact(self.space, score, self._history)
+        found = coordinate_ascent(
             self.space,
             lambda full: self._allowed(full, score.moves(full)),
             self._rng,
-            seen,
+            self._history,
             self._starts(pool, posterior, score),
-            steps=2 if len(pool.n) <= FEW else 1,
+            steps=2 if len(pool.rows) <= FEW else 1,
         )
-        return self._unseen(seen) if found is None else found
+        return self._unseen() if found is None else found
 
     def _upper_bound(self, pool: Pool, posterior: Posterior) -> UpperBound:
         """P(good | x) and its bound, by all effects and by what was seen near x."""
@@ -164,8 +135,8 @@ class TPE(Sampler):
         worth = self._effects.worth(posterior)
         level = worth.mean  # apart, a level is the same to all
         if s.multivariate:
-            level = split.threshold(posterior.mean, split.linear_gamma(s.gamma)(len(pool.n)))
-        examples = self._history.examples / len(pool.n)
+            level = split.threshold(posterior.mean, split.linear_gamma(s.gamma)(len(pool.rows)))
+        examples = pool.examples / len(pool.rows)
         seen = posterior.spread + posterior.noise / examples  # variance of the scores
         width = sqrt(worth.together + seen)
         slope = SLOPE / width if width else 0.0
@@ -215,34 +186,16 @@ class TPE(Sampler):
             values[:, self.space.offsets[column] + code] = -np.inf
         return values
 
-    def _published(self, busy: set[Key]) -> Key | None:
-        told, s = self._history.told, self.settings
-        scores = np.array([one.score for one in told])
-        good = split.hard_membership(scores, split.linear_gamma(s.gamma)(len(told))).astype(bool)
-        codes = np.array([one.key for one in told], dtype=np.int64).reshape(len(told), -1)
-        l_x, g_x = (
-            published_density(self.space, codes[part], s.prior, joint=s.multivariate)
-            for part in (good, ~good)
-        )
-        found = acquisition.draw_and_compare(l_x, acquisition.log_ratio(l_x, g_x), self._rng, busy)
-        return self._unseen(busy) if found is None else found
-
     def _means(self, pool: Pool) -> Floats:
-        """By default, drawn also towards what neighbours score (`kriging`)."""
-        return shrink(pool).mean if self.settings.classic else kriged(pool)
+        """Drawn also towards what neighbours score."""
+        return kriged(pool)
 
-    def _own_state(self) -> dict[str, Any]:
-        return {
-            "settings": asdict(self.settings),
-            "startup": self.startup,
-            "design": [list(key) for key in self._design],
-        }
+    def _made_with(self) -> dict[str, Any]:
+        return {"settings": asdict(self.settings), "startup": self.startup}
 
     @classmethod
-    def _of_own_state(cls, space: Space, state: Mapping[str, Any]) -> TPE:
-        sampler = cls(space, startup=state["startup"], settings=Settings(**state["settings"]))
-        sampler._design = [tuple(key) for key in state["design"]]
-        return sampler
+    def _made(cls, space: Space, **made: Any) -> TPE:
+        return cls(space, startup=made["startup"], settings=Settings(**made["settings"]))
 
 
 def top(values: Floats, count: int) -> Codes:

@@ -4,8 +4,9 @@ import json
 
 import numpy as np
 import pytest
+from active import active
 
-from mipro.tpe import TPE, Choice, RandomSampler, Sampler, Space
+from mipro.tpe import TPE, Choice, Classic, RandomSampler, Sampler, Space
 
 SPACE = Space(
     {
@@ -22,10 +23,10 @@ MAKERS = {
     "random": (RandomSampler, RandomSampler),
     "tpe": (lambda space, seed: TPE(space, seed, startup=4), TPE),
     "tpe independent": (lambda space, seed: TPE(space, seed, startup=4, multivariate=False), TPE),
-    "tpe classic": (TPE.classic, TPE),
+    "tpe classic": (TPE.classic, Classic),
     "tpe classic independent": (
         lambda space, seed: TPE.classic(space, seed, multivariate=False),
-        TPE,
+        Classic,
     ),
 }
 
@@ -59,7 +60,7 @@ def test_every_ask_is_a_configuration_of_the_space(make, space):
     sampler: Sampler = make(space, 0)
     for config in run(sampler, 25):
         space.encode(config)
-        assert tuple(config) == space.active(config)
+        assert tuple(config) == active(space, config)
 
 
 def test_the_same_seed_gives_the_same_run_and_another_another(make):

@@ -6,7 +6,6 @@ import sys
 from itertools import product
 from pathlib import Path
 
-import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -21,7 +20,7 @@ from mipro.tpe.split import Pool
 def pool(*seen: tuple[float, int]) -> Pool:
     """Candidates (0,), (1,), … with a mean and its n."""
     means, ns = zip(*seen, strict=True)
-    return Pool(np.arange(len(seen))[:, None], np.array(means), np.array(ns, dtype=float))
+    return Pool.of([(i,) for i in range(len(seen))], means, ns)
 
 
 @given(st.integers(1, 40), st.integers(1, 6))

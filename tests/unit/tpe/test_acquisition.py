@@ -110,7 +110,7 @@ def test_any_unseen_finds_the_last_one_and_then_none():
 def test_the_leader_is_rechecked_until_it_stands():
     def ask(n, busy=()):
         pool = Pool.of([(0,), (1,), (2,)], [0.2, 0.8, 0.4], [20, n, 20])
-        return leader_to_recheck(pool, shrink(pool), busy, times=3, examples=20)
+        return leader_to_recheck(pool, shrink(pool), busy, every=1, examples=20)
 
     assert ask(20) == ask(60) == (1,)
     assert ask(80) is None

@@ -9,12 +9,11 @@ import numpy as np
 import pytest
 from scipy.stats import chisquare
 
-from mipro.tpe import TPE, Choice, RandomSampler, Settings, Space
+from mipro.tpe import TPE, Choice, Classic, RandomSampler, Settings, Space
 from mipro.tpe.acquisition import coordinate_ascent, keys_of
 from mipro.tpe.bound import UpperBound
 from mipro.tpe.history import History
 from mipro.tpe.parzen import one_hot, published_density
-from mipro.tpe.sampler import _again
 from mipro.tpe.split import Pool, Posterior, above, shrink
 from mipro.tpe.tpe import SLOPE, top
 
@@ -26,11 +25,12 @@ def test_seen_is_told_pending_and_excluded():
     history = History(FLAT)
     history.tell({"a": 0, "b": 0, "c": 0}, 0.5, 4)
     history.pending[(1, 0, 0)] = None
-    seen = history.besides([(2, 0, 0)])
-    assert [(a, 0, 0) in seen for a in range(4)] == [True, True, True, False]
-    history.pending[(3, 0, 0)] = None  # a view, not a copy
-    assert (3, 0, 0) in seen
-    assert len(history) == 3  # the excluded one is no part of it
+    history.excluded = {(2, 0, 0)}
+    assert [(a, 0, 0) in history for a in range(4)] == [True, True, True, False]
+    assert history.busy == {(1, 0, 0), (2, 0, 0)}
+    assert len(history) == 2  # the excluded one is no part of it
+    history.barred = {(1, 2)}
+    assert [(3, b, 0) in history for b in range(3)] == [False, False, True]
 
 
 def test_a_history_counts_each_configuration_once_and_each_example():
@@ -38,10 +38,10 @@ def test_a_history_counts_each_configuration_once_and_each_example():
     told = [((0, 0, -1, -1), 0.5, 4), ((0, 1, 3, 1), 0.25, 8), ((0, 0, -1, -1), 1.0, 4)]
     for key, score, n in told:
         history.tell(TREE.decode(key), score, n)
-    assert list(history.tally.rows) == [told[0][0], told[1][0]]
-    assert (history.examples, len(history)) == (16, 2)
+    assert list(history.pool.rows) == [told[0][0], told[1][0]]
+    assert (history.pool.examples, len(history)) == (16, 2)
     assert [one.asked for one in history.told] == [key for key, *_ in told]  # each for itself
-    assert (history.pool().mean.tolist(), history.pool().n.tolist()) == ([0.75, 0.25], [8, 8])
+    assert (history.pool.mean.tolist(), history.pool.n.tolist()) == ([0.75, 0.25], [8, 8])
 
 
 @pytest.mark.parametrize("count", [1, 3, 7, 8, 20])
@@ -88,7 +88,7 @@ def score_of(space, told, **settings):
 
 def bound_of(sampler):
     """By what the sampler would choose its next configuration."""
-    pool = sampler._history.pool()
+    pool = sampler._history.pool
     return sampler._upper_bound(pool, shrink(pool))
 
 
@@ -178,7 +178,7 @@ def test_the_sampler_itself_asks_for_the_best_or_one_close_to_it():
         sampler = TPE(space, seed, startup=10, settings=Settings(recheck=0))
         play(sampler, 20 + seed, seed)
         score = bound_of(sampler)
-        seen = sampler._history.besides(())
+        seen = sampler._history
         values = np.array(
             [-np.inf if k in seen else v for v, k in zip(score(every), keys, strict=True)]
         )
@@ -208,7 +208,7 @@ def long_history(count, recheck=0, **settings):
 @pytest.mark.parametrize("count", [40, 260, 1100])
 def test_of_a_long_history_the_best_speak_and_the_others_count_as_bad(count):
     sampler = long_history(count)
-    pool = sampler._history.pool()
+    pool = sampler._history.pool
     posterior = shrink(pool)
     score = bound_of(sampler)
     speaking = min(count, 200)
@@ -231,7 +231,7 @@ def test_of_a_long_history_the_best_speak_and_the_others_count_as_bad(count):
 
 def test_the_search_starts_from_the_best_and_from_each_variable_alone():
     sampler = long_history(60, restarts=6)
-    pool = sampler._history.pool()
+    pool = sampler._history.pool
     posterior = shrink(pool)
     score = bound_of(sampler)
     found = sampler._starts(pool, posterior, score)
@@ -266,7 +266,7 @@ def test_classic_asks_for_the_best_ratio_among_24_draws_from_the_good(joint):
     for trials in (10, 11, 31, 60):
         sampler = TPE.classic(space, trials, multivariate=joint)
         play(sampler, trials, trials)
-        rng = TPE.from_state(space, sampler.state())._rng
+        rng = Classic.from_state(space, sampler.state())._rng
         told = sampler.observations
         codes = np.array([space.encode(o.config) for o in told])
         ranked = sorted(range(trials), key=lambda i: -told[i].score)  # stable: the earlier first
@@ -322,16 +322,17 @@ def test_of_equals_the_one_with_more_examples_comes_first_then_the_earlier():
 
 
 def test_what_is_asked_again_is_the_best_bound_then_any_then_the_first():
-    space = Space({"a": 3})
-    history = History(space)
-    assert _again(history, {(0,), (1,), (2,)}) == (0,)
-    history.pending[(2,)] = None
-    assert _again(history, {(0,), (1,), (2,)}) == (2,)
+    sampler = RandomSampler(Space({"a": 3}), 0)
+    every = [{"a": a} for a in range(3)]
+    assert sampler.ask(every) == {"a": 0}
+    sampler = RandomSampler(sampler.space, 0)
+    assert sampler.ask([{"a": 0}, {"a": 1}]) == {"a": 2}
+    assert sampler.ask(every) == {"a": 2}
     for a, score in enumerate((0.2, 0.8, 0.5)):
-        history.tell({"a": a}, score, 20)
-    assert _again(history, set()) == (1,)
-    assert _again(history, {(1,)}) == (2,)
-    assert _again(history, {(0,), (1,), (2,)}) == (1,)
+        sampler.tell({"a": a}, score, 20)
+    assert sampler.ask() == {"a": 1}
+    assert sampler.ask() == {"a": 2}  # 1 is out
+    assert sampler.ask(every) == {"a": 1}
 
 
 def test_random_search_recommends_by_the_mean_shrunk_to_the_grand_mean():
@@ -401,7 +402,7 @@ def test_other_choices_are_another_fingerprint():
 
 def test_apart_an_ask_starts_from_the_last_told_and_looks_at_no_mean():
     sampler = long_history(60, multivariate=False, restarts=6)
-    pool, believed = sampler._history.pool(), sampler._effects.believed
+    pool, believed = sampler._history.pool, sampler._effects.believed
     assert len(believed.mean) == 0
     assert believed.spread > 0 < believed.noise
     score = sampler._upper_bound(pool, believed)

@@ -24,7 +24,7 @@ def tell(history, effects, codes, score, n, asked=None):
     other = None if asked is None else space.decode(asked)
     key = history.tell(space.decode(codes), score, n, other)
     hot = history.hot(np.array([key], dtype=np.int64))
-    effects.tell(history.tally, history.tally.rows[key], hot[0])
+    effects.tell(history.pool, key, hot[0])
 
 
 def told(space, rows):
@@ -57,7 +57,7 @@ def some_rows(space, count, seed, *, repeats=0.3, asked=0.3):
 
 def hot_of(history):
     """H: a row for each configuration, 1 where it speaks for a choice."""
-    space, keys = history.space, list(history.tally.rows)
+    space, keys = history.space, list(history.pool.rows)
     hot = np.zeros((len(keys), sum(space.sizes)))
     for one in history.told:
         for codes in (one.key, one.asked):
@@ -77,7 +77,7 @@ def reference(history, learned_at):
         Pool.of([o.key for o in before], [o.score for o in before], [o.n for o in before])
     )
     doubt = then.noise / (TOGETHER * then.spread)
-    pool, posterior = history.pool(), shrink(history.pool())
+    pool, posterior = history.pool, shrink(history.pool)
     v = TOGETHER * posterior.spread
     w = (1 - TOGETHER) * posterior.spread / len(history.space.sizes)
     hot, noise = hot_of(history), v * (1 + doubt / pool.n)
@@ -99,7 +99,7 @@ def test_after_every_score_it_equals_the_dense_solution(space, asked):
     history, effects = History(space), Effects(space)
     for row in some_rows(space, 110, 1, asked=asked):
         tell(history, effects, *row)
-        found = effects.worth(shrink(history.pool()))
+        found = effects.worth(shrink(history.pool))
         mean, effect, variance = reference(history, last_learned(len(history.told)))
         assert found.mean == pytest.approx(mean, rel=1e-9)
         np.testing.assert_allclose(found.effect, effect, atol=1e-9)
@@ -111,7 +111,7 @@ def test_two_variables_in_rational_numbers():
     space = Space({"a": 2, "b": 2})
     rows = [((0, 0), -1.0, 1), ((0, 1), 1.0, 1), ((1, 0), -1.0, 1), ((1, 1), 3.0, 1)]
     history, effects = told(space, [*rows, *rows])  # told again the same: no noise, ω = 1
-    found = effects.worth(shrink(history.pool()))
+    found = effects.worth(shrink(history.pool))
     # v/w = 2/4; every choice stands in two configurations; mean 1/2. Balanced, so a and b part:
     # a: Σ residuals of a=0: (-3/2 + 1/2) = -1, of a=1: 1; b: -3 and 3. Each over 2 + 1/2.
     assert found.mean == pytest.approx(0.5)
@@ -137,7 +137,7 @@ def test_told_step_by_step_or_restored_it_is_bit_for_bit_the_same():
         rows = some_rows(space, 150, 7)
         history, effects = told(space, rows)
         _, again = told(space, rows)
-        posterior = shrink(history.pool())
+        posterior = shrink(history.pool)
         one, other = effects.worth(posterior), again.worth(posterior)
         np.testing.assert_array_equal(one.effect, other.effect)
         np.testing.assert_array_equal(one.variance, other.variance)
@@ -166,7 +166,7 @@ def test_equal_scores_say_nothing_of_any_choice(score):
     space, rng = Space({"a": 40, "b": 2}), np.random.default_rng(0)
     rows = [((a, int(rng.integers(2))), score, int(rng.integers(1, 30))) for a in range(30)]
     history, effects = told(space, rows)
-    found = effects.worth(shrink(history.pool()))
+    found = effects.worth(shrink(history.pool))
     np.testing.assert_allclose(found.effect, 0, atol=1e-12)
     assert found.mean == pytest.approx(score)
     assert np.all(np.isfinite(found.variance))
@@ -181,7 +181,7 @@ def worth_of(space, codes, scores, n=20):
         (tuple(x), float(y), n) for x, y in zip(np.asarray(codes).tolist(), scores, strict=True)
     ]
     history, effects = told(space, rows)
-    return effects.worth(shrink(history.pool()))
+    return effects.worth(shrink(history.pool))
 
 
 def design(space, count, seed=0):
@@ -214,7 +214,7 @@ def test_few_observations_are_believed_less_than_many():
 def test_more_examples_behind_one_score_count_for_more():
     rows = [((0,), 0.8, 5), ((1,), 0.4, 5), ((2,), 0.4, 5)]
     both = [told(Space({"a": 3}), more) for more in (rows, [*rows, ((0,), 0.8, 500)])]
-    posterior = shrink(both[0][0].pool())  # of one moment: what is asked is the effect of n alone
+    posterior = shrink(both[0][0].pool)  # of one moment: what is asked is the effect of n alone
     once, again = (effects.worth(posterior) for _, effects in both)
     assert again.variance[0] < once.variance[0]
     assert again.effect[0] > again.effect[1]

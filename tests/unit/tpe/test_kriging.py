@@ -155,7 +155,7 @@ def test_names_of_choices_and_the_order_of_telling_do_not_count(seed):
     codes = pool.codes[:, ::-1].copy()  # variables the other way round as well
     for d, name in enumerate(names[::-1]):
         codes[:, d] = np.where(codes[:, d] < 0, -1, name[codes[:, d]])
-    other = Pool(codes[order], pool.mean[order], pool.n[order])
+    other = Pool.of(list(map(tuple, codes[order].tolist())), pool.mean[order], pool.n[order])
     np.testing.assert_allclose(kriged(other), kriged(pool)[order], rtol=1e-9)
 
 
@@ -247,7 +247,8 @@ def test_it_is_nearer_the_truth_than_shrinking_where_neighbours_are_alike():
         rng = np.random.default_rng(seed)
         rows = rng.choice(64, size=30, replace=False)
         true = np.clip(0.5 + root @ rng.normal(size=64), 0.02, 0.98)[rows]
-        pool = Pool(codes[rows], rng.binomial(25, true) / 25, np.full(30, 25.0))
+        keys = list(map(tuple, codes[rows].tolist()))
+        pool = Pool.of(keys, rng.binomial(25, true) / 25, [25] * 30)
         gains.append(((shrink(pool).mean - true) ** 2 - (kriged(pool) - true) ** 2).mean())
     assert np.mean(gains) > 3 * np.std(gains) / np.sqrt(len(gains))
 

@@ -9,7 +9,6 @@ from scipy import stats
 from mipro.tpe.split import (
     Pool,
     Posterior,
-    Tally,
     above,
     example_variance,
     expected_improvement,
@@ -26,14 +25,15 @@ def some_told(seed, count, distinct=30):
 
 
 @pytest.mark.parametrize("count", [1, 15, 16, 17, 33, 400])
-def test_a_tally_equals_pooling_by_hand(count):
+def test_a_pool_equals_pooling_by_hand(count):
     """Beyond 16 rows the arrays are made larger; the order is that of the first telling."""
     keys, scores, ns = some_told(count, count, distinct=max(2, count))
-    tally = Tally(1)
+    pool, order = Pool(1), list(dict.fromkeys(keys))
     for row in zip(keys, scores, ns, strict=True):
-        tally.add(*row)
-    pool, order = tally.pool(), list(dict.fromkeys(keys))
-    assert len(tally) == len(order)
+        pool.add(*row)
+    assert list(pool.rows) == order
+    assert pool.examples == sum(ns)
+    assert pool.grand_mean == pytest.approx(np.dot(scores, ns) / sum(ns))
     assert [tuple(row) for row in pool.codes.tolist()] == order
     for u, key in enumerate(order):
         mine = [i for i, other in enumerate(keys) if other == key]
@@ -56,15 +56,14 @@ def test_repeats_are_the_sum_of_squares_within_configurations():
     assert count == len(keys) - len(set(keys))
 
 
-def test_a_pool_is_not_changed_by_what_is_told_later():
-    tally = Tally(2)
-    tally.add((0, 1), 0.5, 10)
-    before = tally.pool()
-    tally.add((0, 1), 1.0, 30)
-    tally.add((1, 1), 0.25, 8)
-    assert before.codes.tolist() == [[0, 1]]
-    assert (before.mean.tolist(), before.n.tolist(), before.repeats) == ([0.5], [10], (0.0, 0))
-    assert tally.pool().mean.tolist() == [0.875, 0.25]
+def test_what_is_believed_is_not_changed_by_what_is_told_later():
+    pool = Pool.of([(0, 1), (0, 0)], [0.5, 0.21], [10, 7])
+    before = shrink(pool)
+    mean, sd = before.mean.tolist(), before.sd.tolist()
+    pool.add((0, 1), 1.0, 30)
+    pool.add((1, 1), 0.25, 8)
+    assert (before.mean.tolist(), before.sd.tolist()) == (mean, sd)
+    assert pool.mean.tolist() == [0.875, 0.21, 0.25]
 
 
 def test_noise_is_estimated_from_repeats():
