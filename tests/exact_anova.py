@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import combinations
 
 import numpy as np
 
@@ -24,21 +25,30 @@ def exact_importance(space: Space, truth: Callable[[Config], float]) -> Importan
     spread = float(np.sqrt(total))
     if total <= 1e-24 * float(p @ f**2):  # all alike but for rounding
         total = np.inf
-    left = 1.0 if np.isfinite(total) else 0.0
-    shares, effects = {}, {d: [_sure(0.0)] * size for d, size in enumerate(space.sizes)}
+    shares, choices = [], {}
     for columns in (c.columns for c in components(space)):
         at = np.all(codes[:, columns] >= 0, axis=1)  # where all its variables are active
+        if not at.any():
+            shares.append(0.0)
+            continue
         cells, cell = np.unique(codes[at][:, columns], axis=0, return_inverse=True)
         table = np.bincount(cell, p[at] * f[at]) / np.bincount(cell, p[at])
         table = table.reshape([len(set(column)) for column in cells.T.tolist()])
         for axis in range(table.ndim):
             table = table - table.mean(axis=axis, keepdims=True)
-        share = float(p[at].sum() * (table**2).mean()) / total
-        left = max(left - share, 0.0)
-        shares[columns] = _sure(share)
+        shares.append(float(p[at].sum() * (table**2).mean()) / total)
         if table.ndim == 1:
-            effects[columns[0]] = [_sure(value) for value in table.tolist()]
-    return Importance.of(space, {**shares, (): _sure(left)}, effects, _sure(spread))
+            name = space.names[columns[0]]
+            choices[name] = dict(zip(space.choices(name), map(_sure, table.tolist()), strict=True))
+    left = max(float(np.isfinite(total)) - sum(shares), 0.0)
+    count, pairs = len(space.names), combinations(space.names, 2)
+    return Importance(
+        dict(zip(space.names, map(_sure, shares[:count]), strict=True)),
+        dict(zip(pairs, map(_sure, shares[count:]), strict=True)),
+        choices,
+        _sure(left),
+        _sure(spread),
+    )
 
 
 def _sure(value: float) -> Effect:

@@ -40,7 +40,7 @@ class Branches:
             variables[name] = len(texts)
             if module in self.open:
                 variables[name] = (NEW, *range(len(texts)))
-                variables |= self.settings.under((name, NEW), _prefix(module))
+                variables |= _under((name, NEW), self.settings, _prefix(module))
             variables[slot(module, DEMOS)] = len(self.slots.demo_sets[module])
         return Space(variables)
 
@@ -75,6 +75,17 @@ class Branches:
     def cut(self, module: str) -> Branches:
         """The tree without *new* for a module."""
         return replace(self, open=tuple(m for m in self.open if m != module))
+
+
+def _under(when: tuple[str, str], space: Space, prefix: str) -> dict[str, Choice]:
+    """The variables of a space as a branch of another: all of them active only under `when`.
+
+    Names get `prefix`; a variable that has a parent of its own keeps it.
+    """
+    return {
+        prefix + v.name: Choice(v.choices, (prefix + v.when[0], v.when[1]) if v.when else when)
+        for v in space.variables
+    }
 
 
 def _prefix(module: str) -> str:

@@ -25,7 +25,7 @@ Hutter, Hoos, Leyton-Brown: An efficient approach for assessing hyperparameter i
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from itertools import combinations
 from math import prod
@@ -66,31 +66,6 @@ class Importance:
     rest: Effect
     spread: Effect | None  # None where nothing can be told
 
-    @classmethod
-    def of(
-        cls,
-        space: Space,
-        shares: Mapping[tuple[int, ...], Effect],
-        effects: Mapping[int, Sequence[Effect]],
-        spread: Effect | None,
-        otherwise: Effect = Effect(0.0, 0.0, 0.0),
-    ) -> Importance:
-        """From ``shares`` by columns, of the rest by none; ``otherwise`` where one is missing."""
-        names, columns = space.names, range(len(space.names))
-        choices = (
-            (v, effects.get(d, [otherwise] * len(v.choices))) for d, v in enumerate(space.variables)
-        )
-        return cls(
-            {names[d]: shares.get((d,), otherwise) for d in columns},
-            {
-                (names[d], names[e]): shares.get((d, e), otherwise)
-                for d, e in combinations(columns, 2)
-            },
-            {v.name: dict(zip(v.choices, own, strict=True)) for v, own in choices if effects},
-            shares.get((), otherwise),
-            spread,
-        )
-
 
 @final
 @dataclass(frozen=True)
@@ -112,13 +87,15 @@ class Component:
                 allowed[v.parent] = allowed.get(v.parent, every) & set(v.on)
                 v = space.variables[v.parent]
         probability = prod(len(values) / space.sizes[d] for d, values in allowed.items())
+        if not probability:  # never active together: no functions
+            return cls(columns, tuple(np.zeros((space.sizes[d] + 1, 0)) for d in columns), 0.0)
         contrasts = (_contrasts(space.sizes[d], sorted(allowed[d])) for d in columns)
-        return cls(columns, tuple(contrasts), probability and probability**-0.5)
+        return cls(columns, tuple(contrasts), probability**-0.5)
 
     @property
     def freedom(self) -> int:
         """m_j; 0 if there is no such component."""
-        return prod(table.shape[1] for table in self.contrasts) if self.scale else 0
+        return prod(table.shape[1] for table in self.contrasts)
 
     def features(self, *codes: Codes) -> Floats:
         """Φ_j at the codes (N,) of each of its columns, -1 where inactive. (N, m_j)."""
@@ -133,17 +110,16 @@ def _contrasts(size: int, allowed: list[int]) -> Floats:
     """Orthonormal functions with mean 0 on the ``allowed`` values. (C_d + 1, |A_d| - 1)."""
     from scipy.linalg import helmert  # here, so that importing mipro stays cheap
 
-    table = np.zeros((size + 1, max(len(allowed) - 1, 0)))  # row -1: inactive
+    table = np.zeros((size + 1, len(allowed) - 1))  # row -1: inactive
     if len(allowed) > 1:
         table[allowed] = helmert(len(allowed)).T * np.sqrt(len(allowed))
     return table
 
 
 def components(space: Space) -> list[Component]:
-    """Every main effect that there is, in the order of the space, then every pair's."""
+    """Every variable's in the order of the space, then every pair's; some have no freedom."""
     columns = range(len(space.names))
-    every = (Component.of(space, each) for k in (1, 2) for each in combinations(columns, k))
-    return [component for component in every if component.freedom]
+    return [Component.of(space, each) for k in (1, 2) for each in combinations(columns, k)]
 
 
 def density(space: Space, codes: Codes) -> Floats:

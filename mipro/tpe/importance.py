@@ -14,12 +14,12 @@ the noise of minibatches is in no share. Unseen choices, and pairs hardly seen, 
 | U      | distinct configurations; y, n: mean scores (in units of their sd), examples | (U,)     |
 | J      | components: main effects, pairs, and one `rest` of all higher orders        |          |
 | m_j    | degrees of freedom of component j                                           | (J,)     |
-| Φ      | features of all components side by side, M of them, over √m_j               | (U, M)   |
-| w      | their coefficients                                                          | (M,)     |
+| Φ_j    | features of component j at the trials                                       | (U, m_j) |
+| w_j    | their coefficients                                                          | (m_j,)   |
 | G      | values g_j(x_u)                                                             | (U, J)   |
 | σ_j    | scale of component j (its sign has no meaning)                              | (J,)     |
 | λ_j    | width of the prior of σ_j, one of `WIDTHS`                                  | (J,)     |
-| π      | how common each width is among main effects, pairs, rest                    | (3, 5)   |
+| π      | how common each width is among main effects, pairs, rest, (nothing)         | (4, 5)   |
 
 σ_j ~ N(0, λ_j²), λ_j ~ π of its order, π ~ Dirichlet(1, ..., 1): a mixture from "nothing" to "as
 much as all that is seen" (BayesR: Erbe et al. 2012), learned, so that forty pairs that do nothing
@@ -29,9 +29,9 @@ do not add up to something. All of it is sampled by Gibbs in the non-centred for
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import final
+from collections.abc import Iterator, Sequence
+from itertools import combinations
+from typing import NamedTuple
 
 import numpy as np
 
@@ -62,105 +62,109 @@ def importance(space: Space, observations: Sequence[Observation]) -> Importance:
         [o.score for o in observations],
         [o.n for o in observations],
     )
-    found, unit = components(space), 0.0
-    if len(pool.n) > 2 and found:
+    pairs, unit = list(combinations(space.names, 2)), 0.0
+    if len(pool.rows) > 2 and space.size() > 1:
         noise = example_variance(pool) / pool.n
         unit = float(np.sqrt(max(pool.mean.var(), noise.mean())))
     if unit <= 1e-12 * float(np.abs(pool.mean).max(initial=0.0)):
-        return Importance.of(space, {}, {}, None, otherwise=Effect(0.0, 0.0, 1.0))
-    model = Model.of(space, pool.codes, found)
+        any_share = Effect(0.0, 0.0, 1.0)
+        mains, both = dict.fromkeys(space.names, any_share), dict.fromkeys(pairs, any_share)
+        return Importance(mains, both, {}, any_share, None)
+    found = components(space)
+    model = parts(space, pool.codes, found)
     y, counted = (pool.mean - pool.mean.mean()) / unit, are_counts(pool)  # then σ² is Bernoulli's
-    variances, coefficients = posterior(model, y, noise / unit**2, known=counted)
-    shares = zip(
-        [*(c.columns for c in found), ()], (variances.T / variances.sum(axis=1)), strict=False
+    tables = [found[d].features(np.arange(size)) for d, size in enumerate(space.sizes)]
+    variances, effects = [], []
+    for variance, w in posterior(model, y, noise / unit**2, known=counted):
+        variances.append(variance)
+        effects.append(np.concatenate([f @ own for f, own in zip(tables, w, strict=False)]))
+    total = np.sum(variances, axis=1)
+    shares = [_effect(share) for share in np.transpose(variances) / total]
+    each = [_effect(unit * effect) for effect in np.transpose(effects)]  # choice
+    return Importance(
+        main=dict(zip(space.names, shares, strict=False)),
+        pairs=dict(zip(pairs, shares[len(space.names) : -1], strict=True)),
+        choices={
+            v.name: dict(zip(v.choices, each[start:], strict=False))
+            for v, start in zip(space.variables, space.offsets, strict=True)
+        },
+        rest=shares[-1],
+        spread=_effect(unit * np.sqrt(total)),
     )
-    effects = {}
-    for j, component in enumerate(found):
-        if len(component.columns) == 1:
-            (d,) = component.columns
-            own = (
-                component.features(np.arange(space.sizes[d]))
-                @ coefficients[:, model.component == j].T
-            )
-            effects[d] = [_effect(unit * each) for each in own]
-    spread = _effect(unit * np.sqrt(variances.sum(axis=1)))
-    return Importance.of(space, {c: _effect(share) for c, share in shares}, effects, spread)
 
 
-@final
-@dataclass(frozen=True)
-class Model:
-    """The features at U observed configurations; of the rest no more than those can tell apart."""
+class Part(NamedTuple):
+    """A component at U observed configurations: Φ_j over √m_j, no more columns than they tell."""
 
-    features: Floats  # (U, M)
-    component: Codes  # (M,) the component of each feature, ascending
-    freedom: Floats  # (J,)
-    order: Codes  # (J,) 0 main effect, 1 pair, 2 rest
-
-    @classmethod
-    def of(cls, space: Space, codes: Codes, found: Sequence[Component]) -> Model:
-        """All components, and the rest: 1[x = x']/p(x) - 1 - Σ_j Φ_j Φ_jᵀ, whatever is left."""
-        blocks = [component.features(*codes[:, component.columns].T) for component in found]
-        freedom = [float(component.freedom) for component in found]
-        order = [len(component.columns) - 1 for component in found]
-        beyond = float(space.size() - 1 - sum(freedom))
-        if beyond > 0:
-            every = np.hstack(blocks)
-            values, vectors = np.linalg.eigh(
-                np.diag(1 / density(space, codes)) - 1 - every @ every.T
-            )
-            rest = vectors * np.sqrt(np.maximum(values, 0.0))
-            blocks.append(rest[:, -min(len(codes), int(beyond)) :])
-            freedom, order = [*freedom, beyond], [*order, 2]
-        features = np.hstack([b / np.sqrt(m) for b, m in zip(blocks, freedom, strict=True)])
-        component = np.repeat(np.arange(len(blocks)), [block.shape[1] for block in blocks])
-        return cls(features, component, np.array(freedom), np.array(order))
+    features: Floats  # (U, ≤ m_j)
+    freedom: int  # m_j
+    order: int  # 0 a variable's, 1 a pair's, 2 the rest, 3 nothing at all
 
 
-def posterior(model: Model, y: Floats, told: Floats, *, known: bool) -> tuple[Floats, Floats]:
-    """Draws by Gibbs of V_j, (DRAWS, J), and of the features' coefficients, (DRAWS, M).
+def parts(space: Space, codes: Codes, found: Sequence[Component]) -> list[Part]:
+    """All components, and the rest: 1[x = x']/p(x) - 1 - Σ_j Φ_j Φ_jᵀ, whatever is left."""
+    features = [component.features(*codes[:, component.columns].T) for component in found]
+    every = np.hstack(features)
+    values, vectors = np.linalg.eigh(np.diag(1 / density(space, codes)) - 1 - every @ every.T)
+    beyond = space.size() - 1 - every.shape[1]
+    features.append((vectors * np.sqrt(np.maximum(values, 0.0)))[:, max(len(codes) - beyond, 0) :])
+    freedom = [*(component.freedom for component in found), beyond]
+    order = [*(len(component.columns) - 1 for component in found), 2]
+    return [
+        Part(phi / np.sqrt(max(m, 1)), m, o if m else 3)
+        for phi, m, o in zip(features, freedom, order, strict=True)
+    ]
+
+
+def posterior(
+    model: Sequence[Part], y: Floats, told: Floats, *, known: bool
+) -> Iterator[tuple[Floats, list[Floats]]]:
+    """Draws by Gibbs of V_j, (J,), and of each component's coefficients in Φ_j.
 
     ``y`` and ``told``, its noise variances, are (U,); not ``known``, they are a guess.
     """
-    rng, features, of = np.random.default_rng(0), model.features, model.component
-    U, M, J = len(y), len(of), len(model.freedom)
-    first = np.searchsorted(of, np.arange(J))  # feature of each component
-    unseen = model.freedom - np.bincount(of)  # what the trials do not see is drawn too
-    kernels = np.array([part @ part.T for part in np.split(features, first[1:], axis=1)])
+    rng, U, J = np.random.default_rng(0), len(y), len(model)
+    features, freedom, orders = zip(*model, strict=True)
+    kernels, order = np.array([phi @ phi.T for phi in features]), np.array(orders)
     noise = told = np.asarray(np.maximum(told, 1e-6))  # keeps the systems below solvable
-    sigma: Floats = 0.3 / np.sqrt(np.bincount(model.order)[model.order])
-    widths, common = np.full(J, 0.3), np.full((3, len(WIDTHS)), 1 / len(WIDTHS))
-    variances, coefficients = np.empty((DRAWS, J)), np.empty((DRAWS, M))
+    sigma: Floats = 0.3 / np.sqrt(np.bincount(order)[order])
+    widths, common = np.full(J, 0.3), np.full((4, len(WIDTHS)), 1 / len(WIDTHS))
     for draw in range(-WARM_UP, DRAWS):
         # w given σ by Matheron's rule: a draw from the prior, corrected by how far its data are off
-        scale, mean = sigma[of], rng.normal(0, MEAN_WIDTH)
-        w = rng.normal(size=M)
-        off = y - mean - features @ (scale * w) - np.sqrt(noise) * rng.normal(size=U)
+        w, mean = [rng.normal(size=phi.shape[1]) for phi in features], rng.normal(0, MEAN_WIDTH)
+        off = y - mean - _values(features, w) @ sigma - np.sqrt(noise) * rng.normal(size=U)
         covariance = np.tensordot(sigma**2, kernels, 1) + MEAN_WIDTH**2 + np.diag(noise)
         a = np.linalg.solve(covariance, off)  # (U,)
-        w = w + scale * (a @ features)
+        w = [z + scale * (a @ phi) for z, scale, phi in zip(w, sigma, features, strict=True)]
         mean += MEAN_WIDTH**2 * float(a.sum())
         # σ given w: a linear regression of y on G
-        G = np.add.reduceat(features * w, first, axis=1)
+        G = _values(features, w)
         weighted = G / noise[:, None]
         half = np.linalg.cholesky(G.T @ weighted + np.diag(widths**-2.0))
         sigma = np.linalg.solve(half, weighted.T @ (y - mean)) + rng.normal(size=J)
         sigma = np.asarray(np.linalg.solve(half.T, sigma))  # N(H⁻¹b, H⁻¹), H = half halfᵀ
-        widths, common = _mixture(model.order, sigma, common, rng)
+        widths, common = _mixture(order, sigma, common, rng)
         if not known:  # σ² given the rest: scaled inverse χ², `example_variance` its guess
             error = float(((y - mean - G @ sigma) ** 2 / told).sum())
             noise = told * max((GUESS + error) / rng.chisquare(GUESS + U), 1e-6 / told.min())
         if draw >= 0:
-            square = np.bincount(of, w**2) + 2 * rng.standard_gamma(unseen / 2)
-            variances[draw] = sigma**2 * square / model.freedom
-            coefficients[draw] = w * (sigma / np.sqrt(model.freedom))[of]
-    return variances, coefficients
+            unseen = [
+                2 * rng.standard_gamma((m - len(z)) / 2) for m, z in zip(freedom, w, strict=True)
+            ]
+            scale = sigma / np.sqrt(np.maximum(freedom, 1))
+            squares = np.array([z @ z for z in w]) + unseen  # what no trial sees is drawn too
+            yield scale**2 * squares, [s * z for s, z in zip(scale, w, strict=True)]
+
+
+def _values(features: Sequence[Floats], w: Sequence[Floats]) -> Floats:
+    """G: what each component is at each configuration. (U, J)."""
+    return np.stack([phi @ own for phi, own in zip(features, w, strict=True)], axis=1)
 
 
 def _mixture(
     order: Codes, sigma: Floats, common: Floats, rng: np.random.Generator
 ) -> tuple[Floats, Floats]:
-    """λ given σ and π, (J,); then π given λ, (3, 5)."""
+    """λ given σ and π, (J,); then π given λ, (4, 5)."""
     log_p = np.log(common)[order] - np.log(WIDTHS) - 0.5 * (sigma[:, None] / WIDTHS) ** 2
     p = np.exp(log_p - log_p.max(axis=1, keepdims=True)).cumsum(axis=1)
     which = (rng.random((len(sigma), 1)) * p[:, -1:] > p[:, :-1]).sum(axis=1)

@@ -76,11 +76,11 @@ class Space:
         codes = np.full(len(self.names), INACTIVE)
         for d in self.order:
             v = self.variables[d]
-            if v.parent is not None and codes[v.parent] not in v.on:
+            if v.when and codes[v.parent] not in v.on:
                 if v.name in config:
                     raise ValueError(
                         f"{v.name!r} has the value {config[v.name]!r} but is inactive: it needs "
-                        f"{self.names[v.parent]!r} in {some(self._on(v))}"
+                        f"{v.when[0]!r} in {some(sorted(v.when[1], key=repr))}"
                     )
             elif v.name not in config:
                 raise ValueError(f"{v.name!r} is missing: it is active in {dict(config)!r}")
@@ -205,25 +205,11 @@ class Space:
 
         Codes and configurations of the old space stay valid and keep their meaning.
         """
-        had, declared = self.choices(name), self.under(None, "")
-        return Space({**declared, name: Choice((*had, *choices), declared[name].when)})
-
-    def under(self, when: tuple[str, Any] | None, prefix: str) -> dict[str, Choice]:
-        """The variables of this space as a branch of another: all active only under ``when``.
-
-        Names get ``prefix``; a variable that has a parent here keeps it.
-        """
-        return {
-            prefix + v.name: Choice(
-                v.choices,
-                when if v.parent is None else (prefix + self.names[v.parent], set(self._on(v))),
-            )
-            for v in self.variables
-        }
-
-    def _on(self, v: Variable) -> list[Hashable]:
-        """The values of its parent under which a variable is active."""
-        return [] if v.parent is None else [self.variables[v.parent].choices[c] for c in v.on]
+        more = {self._column_of(name): choices}
+        return Space(
+            (v.name, Choice((*v.choices, *more.get(d, ())), v.when))
+            for d, v in enumerate(self.variables)
+        )
 
     def is_growth_of(self, old: Space) -> bool:
         """Whether every configuration of ``old`` has the same codes here."""

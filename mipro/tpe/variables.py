@@ -44,6 +44,7 @@ class Variable:
     choices: tuple[Hashable, ...]
     parent: int | None = None  # column of the parent
     on: tuple[int, ...] = ()  # codes of the parent under which this variable is active
+    when: tuple[str, frozenset[Hashable]] | None = None  # the same by name and values
 
     @cached_property
     def codes(self) -> Mapping[Hashable, int]:
@@ -55,9 +56,8 @@ class Variable:
         try:
             return self.codes[value]
         except (KeyError, TypeError):  # TypeError: not hashable, so no choice either
-            raise ValueError(
-                f"{self.name!r} cannot be {value!r}: it is one of {some(self.choices)}"
-            ) from None
+            known = some(self.choices)
+            raise ValueError(f"{self.name!r} cannot be {value!r}: it is one of {known}") from None
 
 
 def resolved(specs: Sequence[tuple[str, Spec]]) -> tuple[Variable, ...]:
@@ -65,32 +65,26 @@ def resolved(specs: Sequence[tuple[str, Spec]]) -> tuple[Variable, ...]:
     names = [name for name, _ in specs]
     if len(set(names)) != len(names):
         raise ValueError(f"a variable is named twice in {names}")
-    declared = [spec if isinstance(spec, Choice) else Choice(spec) for _, spec in specs]
-    free = {
-        name: Variable(name, _choices(name, spec.choices))
-        for name, spec in zip(names, declared, strict=True)
-    }
+    declared = {name: s if isinstance(s, Choice) else Choice(s) for name, s in specs}
+    free = {name: Variable(name, _choices(name, spec.choices)) for name, spec in declared.items()}
+
+    def hung(v: Variable, on: str, value: Any) -> Variable:
+        """The variable under its condition: active where ``on`` has the value, or one of them."""
+        if on not in free:
+            raise ValueError(f"{v.name!r} depends on {on!r}, which is not a variable here")
+        # a frozenset may itself be a choice of the parent: then it is one value, not several
+        several = isinstance(value, set) or (
+            isinstance(value, frozenset) and value not in free[on].codes
+        )
+        values = value if several else [value]
+        codes = tuple(sorted(free[on].code(each) for each in values))
+        if not codes:
+            raise ValueError(f"{v.name!r} depends on no value of {on!r}: it is never active")
+        return Variable(v.name, v.choices, names.index(on), codes, (on, frozenset(values)))
+
     return tuple(
-        free[name] if spec.when is None else _hung(free[name], names, free, *spec.when)
-        for name, spec in zip(names, declared, strict=True)
+        hung(free[name], *spec.when) if spec.when else free[name] for name, spec in declared.items()
     )
-
-
-def _hung(
-    v: Variable, names: list[str], free: dict[str, Variable], on: str, value: Any
-) -> Variable:
-    """The variable under its condition: active where ``on`` has the value, or one of several."""
-    if on not in free:
-        raise ValueError(f"{v.name!r} depends on {on!r}, which is not a variable here")
-    parent = free[on]
-    # A frozenset may itself be a choice of the parent: then it is one value, not several.
-    several = isinstance(value, (set, frozenset)) and not (
-        isinstance(value, frozenset) and value in parent.codes
-    )
-    codes = sorted(parent.code(each) for each in (value if several else [value]))
-    if not codes:
-        raise ValueError(f"{v.name!r} depends on no value of {on!r}: it is never active")
-    return Variable(v.name, v.choices, names.index(on), tuple(codes))
 
 
 def parents_first(variables: Sequence[Variable]) -> tuple[int, ...]:
@@ -107,14 +101,13 @@ def parents_first(variables: Sequence[Variable]) -> tuple[int, ...]:
 
 
 def _choices(name: str, choices: int | Sequence[Hashable]) -> tuple[Hashable, ...]:
+    """The choices, checked. ValueError."""
     if isinstance(choices, (int, np.integer)) and not isinstance(choices, bool):
-        values: tuple[Hashable, ...] = tuple(range(int(choices)))
-    elif isinstance(choices, Sequence) and not isinstance(choices, (str, bytes)):
-        values = tuple(choices)
-    else:
-        raise ValueError(
-            f"the choices of {name!r} are a number or a sequence of values, not {choices!r}"
-        )
+        choices = range(int(choices))
+    if not isinstance(choices, Sequence) or isinstance(choices, (str, bytes)):
+        wrong = f"a number or a sequence of values, not {choices!r}"
+        raise ValueError(f"the choices of {name!r} are {wrong}")
+    values = tuple(choices)
     if not values:
         raise ValueError(f"{name!r} has no choices")
     if any(value != value for value in values):

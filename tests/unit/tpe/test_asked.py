@@ -16,7 +16,12 @@ SETTINGS = Space({"tip": ("a", "b", "c"), "shown": 2, "which": Choice(3, when=("
 
 
 def tree(indices: int) -> Space:
-    branch = SETTINGS.under(("i", "new"), "new.")
+    """The settings as a branch of another space."""
+    branch = {
+        "new.tip": Choice(SETTINGS.choices("tip"), when=("i", "new")),
+        "new.shown": Choice(2, when=("i", "new")),
+        "new.which": Choice(3, when=("new.shown", 1)),
+    }
     return Space({"i": ("new", *range(indices)), **branch, "demos": 3})
 
 

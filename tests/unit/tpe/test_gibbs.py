@@ -11,7 +11,7 @@ from exact_anova import exact_importance
 from mipro.optimizers.result import importance_json
 from mipro.tpe import Choice, Effect, Observation, Space, importance
 from mipro.tpe.components import Component, components, density
-from mipro.tpe.importance import GUESS, MEAN_WIDTH, WIDTHS, Model, _mixture, posterior
+from mipro.tpe.importance import GUESS, MEAN_WIDTH, WIDTHS, Part, _mixture, parts, posterior
 
 FLAT = Space({"a": 3, "b": 2, "c": 2})
 BITS = Space({"a": 2, "b": 2, "c": 2})  # the rest has one degree of freedom
@@ -22,7 +22,7 @@ TREE = Space({"a": 3, "b": 2, "c": Choice(4, when=("b", 1)), "d": Choice(2, when
 def draws(monkeypatch):
     def set_to(count):
         # the name `mipro.tpe.importance` leads to the function, so the module is looked up
-        monkeypatch.setattr(sys.modules[Model.__module__], "DRAWS", count)
+        monkeypatch.setattr(sys.modules[Part.__module__], "DRAWS", count)
 
     return set_to
 
@@ -30,21 +30,16 @@ def draws(monkeypatch):
 def full(space):
     """A model of every configuration, and their probabilities."""
     codes = np.array(list(space.enumerate_codes()))
-    return Model.of(space, codes, components(space)), density(space, codes)
-
-
-def parts(model):
-    """The features of each component, (U, ≤ m_j)."""
-    return [model.features[:, model.component == j] for j in range(len(model.freedom))]
+    return parts(space, codes, components(space)), density(space, codes)
 
 
 @pytest.mark.parametrize("space", [FLAT, BITS, TREE], ids=["flat", "bits", "tree"])
 def test_the_features_are_an_orthonormal_basis_of_all_functions_of_mean_0(space):
     model, p = full(space)
-    assert model.freedom.sum() == space.size() - 1
-    assert model.order[-1] == 2
-    assert np.sum(model.order == 0) == len(space.names)
-    every = model.features * np.sqrt(model.freedom)[model.component]
+    assert sum(part.freedom for part in model) == space.size() - 1
+    assert model[-1].order == 2
+    assert [part.order for part in model].count(0) == len(space.names)
+    every = np.hstack([part.features * np.sqrt(part.freedom) for part in model])
     np.testing.assert_allclose(every.T @ (p[:, None] * every), np.eye(space.size() - 1), atol=1e-9)
     np.testing.assert_allclose(p @ every, 0, atol=1e-9)
 
@@ -53,12 +48,12 @@ def test_what_the_trials_do_not_see_is_drawn_too(draws):
     """Two trials tell two of the rest's 50 degrees of freedom; the others are chance."""
     draws(6_000)
     space = Space({"a": 6, "b": 6, "c": 3})
-    model = Model.of(space, np.array([[0, 0, 0], [2, 1, 1]]), components(space))
-    assert model.freedom[-1] == 50
-    assert np.sum(model.component == len(model.freedom) - 1) == 2
+    model = parts(space, np.array([[0, 0, 0], [2, 1, 1]]), components(space))
+    assert model[-1].freedom == 50
+    assert model[-1].features.shape == (2, 2)
     y, told = np.array([1.0, -1.0]), np.array([0.6, 0.9])
     expected = brute_force(model, y, told, True, np.random.default_rng(1))[-1]
-    found, _ = posterior(model, y, told, known=True)
+    found, _ = drawn(model, y, told, known=True)
     batches = found[:, -1].reshape(30, 200).mean(axis=1)
     error = batches.std() / np.sqrt(30)
     assert abs(batches.mean() - expected) < 5 * error + 0.03 * expected
@@ -69,10 +64,11 @@ def brute_force(model, y, told, known, rng, count=60_000):
 
     w given the rest is normal, and integrated out in closed form.
     """
-    J, U = len(model.freedom), len(y)
-    kernels = np.array([part @ part.T for part in parts(model)])
-    common = rng.dirichlet(np.ones(len(WIDTHS)), size=(count, 3))
-    cumulative = common.cumsum(axis=2)[:, model.order]
+    J, U = len(model), len(y)
+    freedom = np.array([part.freedom for part in model])
+    kernels = np.array([part.features @ part.features.T for part in model])
+    common = rng.dirichlet(np.ones(len(WIDTHS)), size=(count, 4))
+    cumulative = common.cumsum(axis=2)[:, [part.order for part in model]]
     which = (rng.random((count, J, 1)) > cumulative[:, :, :-1]).sum(axis=2)
     sigma = WIDTHS[which] * rng.normal(size=(count, J))
     noise = np.tile(told, (count, 1))
@@ -88,8 +84,14 @@ def brute_force(model, y, told, known, rng, count=60_000):
     # E[|w_j|² | y] = m_j + σ_j² aᵀ K_j a - σ_j² tr(C⁻¹ K_j), whatever of w_j the trials see
     told = np.einsum("nu,juv,nv->nj", a, kernels, a)
     spent = np.einsum("nuv,jvu->nj", np.linalg.inv(cov), kernels)
-    squares = model.freedom + sigma**2 * (told - spent)
-    return weight @ (sigma**2 * squares / model.freedom)
+    squares = freedom + sigma**2 * (told - spent)
+    return weight @ (sigma**2 * squares / np.maximum(freedom, 1))
+
+
+def drawn(model, y, told, *, known):
+    """Variances, (DRAWS, J), and coefficients, J arrays (DRAWS, m_j)."""
+    variances, w = zip(*posterior(model, y, told, known=known), strict=True)
+    return np.array(variances), [np.array(own) for own in zip(*w, strict=True)]
 
 
 @pytest.mark.parametrize("known", [True, False])
@@ -105,17 +107,18 @@ def test_the_gibbs_sampler_has_the_posterior_of_brute_force(known, draws):
     y = (y - y.mean()) / y.std()
     told = np.array([0.1, 0.2, 0.15, 0.1, 0.3, 0.12])
     expected = brute_force(model, y, told, known, np.random.default_rng(1))
-    variances, coefficients = posterior(model, y, told, known=known)
-    assert variances.shape == (4_500, 3)
+    variances, coefficients = drawn(model, y, told, known=known)
+    assert variances.shape == (4_500, 4)
+    np.testing.assert_array_equal(variances[:, 3], 0)  # of a and b and their pair nothing is left
+    variances, expected = variances[:, :3], expected[:3]
     batches = variances.reshape(30, 150, 3).mean(axis=1)
     error = batches.std(axis=0) / np.sqrt(30)
     np.testing.assert_array_less(
         np.abs(batches.mean(axis=0) - expected), 5 * error + 0.03 * expected
     )
     # on the full factorial V_j is the mean square of the component at the configurations
-    for j, part in enumerate(parts(model)):
-        own = coefficients[:, model.component == j]
-        at = own @ (part * np.sqrt(model.freedom[j])).T
+    for j, part in enumerate(model[:3]):
+        at = coefficients[j] @ (part.features * np.sqrt(part.freedom)).T
         np.testing.assert_allclose((at**2 * p).sum(axis=1), variances[:, j], atol=1e-12)
 
 
@@ -124,9 +127,9 @@ def test_the_unknown_mean_has_the_width_it_is_said_to_have(draws):
     draws(6_000)
     model, _ = full(Space({"a": 2}))
     y, told = np.array([1.0, -1.0]), np.array([0.6, 0.9])
-    expected = brute_force(model, y, told, True, np.random.default_rng(1))
-    variances, _ = posterior(model, y, told, known=True)
-    batches = variances.reshape(30, 200, -1).mean(axis=1)
+    expected = brute_force(model, y, told, True, np.random.default_rng(1))[:1]
+    variances, _ = drawn(model, y, told, known=True)
+    batches = variances[:, :1].reshape(30, 200, 1).mean(axis=1)
     error = batches.std(axis=0) / np.sqrt(30)
     assert np.all(error < 0.1 * expected)
     np.testing.assert_array_less(
@@ -142,11 +145,11 @@ def test_choices_never_tried_are_drawn_given_those_that_were(draws):
     draws(6_000)
     space = Space({"a": 5})
     (component,) = components(space)
-    model = Model.of(space, np.array([[1], [4]]), [component])
-    assert len(model.component) == 4  # the choices never tried have their contrasts, too
+    model = parts(space, np.array([[1], [4]]), [component])
+    assert model[0].features.shape == (2, 4)  # choices never tried have their contrasts, too
     y, told = np.array([1.0, -1.0]), np.array([1e-4, 1e-4])
-    _, coefficients = posterior(model, y, told, known=True)
-    effects = coefficients @ component.features(np.arange(5)).T  # (6,000, 5)
+    _, (own, _) = drawn(model, y, told, known=True)
+    effects = own @ component.features(np.arange(5)).T  # (6,000, 5)
     np.testing.assert_allclose(effects.sum(axis=1), 0, atol=1e-9)
     np.testing.assert_allclose(effects[:, 1] - effects[:, 4], 2, atol=0.1)
     # alike in law: what is not known of one untried choice is not known of the others
@@ -223,7 +226,7 @@ def test_whether_noise_is_known_is_told_by_what_example_variance_took(monkeypatc
         seen.append(known)
         return posterior(model, y, told, known=known)
 
-    monkeypatch.setattr(sys.modules[Model.__module__], "posterior", spy)
+    monkeypatch.setattr(sys.modules[Part.__module__], "posterior", spy)
     space = Space({"a": 4})
     for scores in ([0.2, 0.4, 0.6, 0.8], [0.21, 0.43, 0.66, 0.8]):
         importance(space, [Observation({"a": a}, y, 5) for a, y in enumerate(scores)])
