@@ -122,7 +122,9 @@ def test_growing_keeps_the_old_configurations(tree):
         assert grown.key(config) == tree.key(config)
     assert grown.is_growth_of(tree)
     assert not tree.is_growth_of(grown)
-    assert tree.grown("c", 9).grown("c", 11).choices("c") == (0, 1, 2, 3, 9, 11)
+    twice = tree.grown("c", 9).grown("c", 11)
+    assert twice.choices("c") == (0, 1, 2, 3, 9, 11)
+    assert twice.size() == 2 * (1 + 2 * (5 + 2))  # where it is active is as before
     with pytest.raises(ValueError, match="twice"):
         tree.grown("b", "x")
 
@@ -134,6 +136,7 @@ def test_equality_and_fingerprint():
     assert one == same
     assert hash(one) == hash(same)
     assert one.fingerprint() == same.fingerprint()
+    assert len(one.fingerprint()) == 32
     assert one != other
     assert one.fingerprint() != other.fingerprint()
 
