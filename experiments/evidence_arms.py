@@ -183,7 +183,7 @@ class Spending(Mipro):
             whole, mean_of = max(1, round(float(worth))), float(score)
             if counts:
                 mean_of = min(max(round(mean_of * whole), 0), whole) / whole
-            told.append([list(key), mean_of, whole])
+            told.append([list(key), mean_of, whole, list(key)])
         state = self.sampler.state()
         state["observations"], state["pending"] = told, []
         self.sampler = TPE.from_state(self.slots.space, state)

@@ -162,21 +162,14 @@ class Sampler(ABC):
                 json.dumps(self._rng.bit_generator.state, default=np.ndarray.tolist)
             ),
             "pending": [list(key) for key in self._history.pending],
-            # what else it speaks for comes last, where there is anything
             "observations": [
-                [list(t.key), t.score, t.n] + ([list(t.asked)] if t.asked != t.key else [])
-                for t in self._history.told
+                [list(t.key), t.score, t.n, list(t.asked)] for t in self._history.told
             ],
         }
 
     def _made_with(self) -> dict[str, Any]:
-        """What `__init__` was given but for space and seed, as JSON types."""
+        """What `__init__` takes to make it again but for space and seed, as JSON types."""
         return {}
-
-    @classmethod
-    def _made(cls, space: Space, **made: Any) -> Self:
-        """A sampler to which nothing has been told, of what `_made_with` says."""
-        return cls(space, **made)
 
     @classmethod
     def from_state(cls, space: Space, state: Mapping[str, Any]) -> Self:
@@ -190,11 +183,9 @@ class Sampler(ABC):
                 f"this state is of another space: {state['space']}, "
                 f"not {space.fingerprint()} ({space})"
             )
-        sampler = cls._made(space, **state["made"])
-        for codes, score, n, *asked in state["observations"]:
-            sampler.tell(
-                space.decode(codes), score, n, asked=space.decode(asked[0]) if asked else None
-            )
+        sampler = cls(space, **state["made"])
+        for codes, score, n, asked in state["observations"]:
+            sampler.tell(space.decode(codes), score, n, asked=space.decode(asked))
         sampler._design = [tuple(codes) for codes in state["design"]]
         sampler._history.pending = {tuple(codes): None for codes in state["pending"]}
         sampler._rng = _generator(state["generator"])

@@ -236,10 +236,10 @@ class Space:
         return hash(self.variables)
 
     def __repr__(self) -> str:
-        parts = []
-        for v in self.variables:
-            when = "" if v.parent is None else f" when {self.names[v.parent]}"
-            parts.append(f"{v.name}: {len(v.choices)}{when}")
+        when = [f" when {v.when[0]}" if v.when else "" for v in self.variables]
+        parts = (
+            f"{v.name}: {len(v.choices)}{on}" for v, on in zip(self.variables, when, strict=True)
+        )
         return f"Space({', '.join(parts)})"
 
 

@@ -12,6 +12,7 @@ By default each ask
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from math import sqrt
 from typing import Any, final
@@ -66,7 +67,8 @@ class TPE(Sampler):
 
     ``startup`` distinct configurations of a space-filling design come first; None derives it:
     16, or a third of ``trials`` where the number planned is known, if that is less. ``seed``: an
-    int (0 is one like any other), SeedSequence or Generator. ``settings`` has the rest.
+    int (0 is one like any other), SeedSequence or Generator. ``settings``, whole or by name, has
+    the rest.
     """
 
     kind = "tpe"
@@ -79,10 +81,10 @@ class TPE(Sampler):
         multivariate: bool | None = None,
         startup: int | None = None,
         trials: int | None = None,
-        settings: Settings | None = None,
+        settings: Settings | Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__(space, seed)
-        settings = settings or Settings()
+        settings = settings if isinstance(settings, Settings) else Settings(**(settings or {}))
         if multivariate is not None:
             settings = replace(settings, multivariate=multivariate)
         self.settings = settings
@@ -192,10 +194,6 @@ class TPE(Sampler):
 
     def _made_with(self) -> dict[str, Any]:
         return {"settings": asdict(self.settings), "startup": self.startup}
-
-    @classmethod
-    def _made(cls, space: Space, **made: Any) -> TPE:
-        return cls(space, startup=made["startup"], settings=Settings(**made["settings"]))
 
 
 def top(values: Floats, count: int) -> Codes:

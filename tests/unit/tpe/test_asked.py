@@ -130,8 +130,8 @@ def test_state_and_growth_keep_what_was_asked():
     assert again.state() == sampler.state()
     grown = sampler.regrow(tree(5))
     assert grown.state()["observations"] == sampler.state()["observations"]
-    codes = list(sampler.space.key(NEW_B))
-    assert [row[3:] for row in sampler.state()["observations"]] == [[codes], []]
+    asked = [list(sampler.space.key(config)) for config in (NEW_B, {"i": 0, "demos": 0})]
+    assert [row[3] for row in sampler.state()["observations"]] == asked
     assert [again.ask() for _ in range(6)] == [sampler.ask() for _ in range(6)]
 
 
