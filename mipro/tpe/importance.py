@@ -97,7 +97,7 @@ class Part(NamedTuple):
     """A component at U observed configurations: Φ_j over √m_j, no more columns than they tell."""
 
     features: Floats  # (U, ≤ m_j)
-    freedom: int  # m_j
+    freedom: float  # m_j
     order: int  # 0 a variable's, 1 a pair's, 2 the rest, 3 nothing at all
 
 
@@ -106,9 +106,10 @@ def parts(space: Space, codes: Codes, found: Sequence[Component]) -> list[Part]:
     features = [component.features(*codes[:, component.columns].T) for component in found]
     every = np.hstack(features)
     values, vectors = np.linalg.eigh(np.diag(1 / density(space, codes)) - 1 - every @ every.T)
-    beyond = space.size() - 1 - every.shape[1]
-    features.append((vectors * np.sqrt(np.maximum(values, 0.0)))[:, max(len(codes) - beyond, 0) :])
-    freedom = [*(component.freedom for component in found), beyond]
+    beyond = float(space.size() - 1 - every.shape[1])  # it may be more than an integer counts
+    told = int(min(beyond, len(codes)))
+    features.append((vectors * np.sqrt(np.maximum(values, 0.0)))[:, len(codes) - told :])
+    freedom = [*(float(component.freedom) for component in found), beyond]
     order = [*(len(component.columns) - 1 for component in found), 2]
     return [
         Part(phi / np.sqrt(max(m, 1)), m, o if m else 3)

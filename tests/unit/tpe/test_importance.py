@@ -185,3 +185,10 @@ def test_ten_slots_and_a_hundred_trials_take_little_time():
     found = importance(space, told)
     assert time.process_time() - before < 10  # about 1 s; the bound is for a busy machine
     assert max(found.main, key=lambda name: found.main[name].value) == "v0"
+
+
+def test_a_space_with_more_configurations_than_an_integer_counts_has_importances():
+    space = Space({f"v{d}": 20 for d in range(15)})
+    assert space.size() > 2**63
+    found = importance(space, trials(space, lambda c: 0.1 + 0.04 * c["v0"], count=30))
+    assert sum(shares(found).values()) + found.rest.value == pytest.approx(1)
