@@ -8,13 +8,13 @@ by enumeration where it is small, by coordinate ascent from several starts where
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container
+from collections.abc import Callable, Collection, Container
 from typing import TypeAlias
 
 import numpy as np
 
 from mipro.tpe.parzen import Floats, Mixture
-from mipro.tpe.space import Codes, Key, Space
+from mipro.tpe.space import Codes, Held, Key, Space
 from mipro.tpe.split import Pool, Posterior
 
 Keys: TypeAlias = Container[Key]
@@ -104,14 +104,16 @@ def _best_move(space: Space, full: Codes, values: Floats, seen: Keys) -> Key | N
     return None
 
 
-def any_unseen(space: Space, rng: np.random.Generator, seen: Keys) -> Key | None:
+def any_unseen(
+    space: Space, rng: np.random.Generator, seen: Keys, without: Collection[Held] = ()
+) -> Key | None:
     """An unseen configuration by ancestral sampling, the first in order where draws fail."""
     for _ in range(8):
-        for key in keys_of(space.sample_codes(rng, 32)):
+        for key in keys_of(space.sample_codes(rng, 32, without)):
             if key not in seen:
                 return key
-    # as many steps go in vain as there are seen ones
-    every = (tuple(codes.tolist()) for codes in space.enumerate_codes())
+    # as many steps go in vain as there are seen ones: what is barred is not walked
+    every = (tuple(codes.tolist()) for codes in space.enumerate_codes(without))
     return next((key for key in every if key not in seen), None)
 
 

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, final
 import numpy as np
 
 from mipro.tpe.parzen import Floats, one_hot
-from mipro.tpe.space import Codes, Config, Key, Space
+from mipro.tpe.space import Codes, Config, Held, Key, Space
 from mipro.tpe.split import Pool
 
 
@@ -39,7 +39,7 @@ class Best:
 
 
 class Told(NamedTuple):
-    """An observation as it is kept; ``asked`` is ``key`` where nothing else was asked."""
+    """An observation as it is kept; ``asked`` is ``key`` where it never came of something else."""
 
     key: Key
     score: float
@@ -48,21 +48,34 @@ class Told(NamedTuple):
 
 
 @final
-class History:
-    """Observations, and pending configurations (asked, not told), of one space.
+class Busy:
+    """What is not to be asked now, not even again: pending, excluded, or with a barred choice."""
 
-    It contains what is not to be asked a first time: what was told, is pending or `excluded`, and
-    what holds a choice that is `barred`.
+    def __init__(self) -> None:
+        self.pending: dict[Key, None] = {}  # ordered, unlike a set
+        self.excluded: set[Key] = set()
+        self.barred: set[Held] = set()
+
+    def __contains__(self, key: object) -> bool:
+        if key in self.pending or key in self.excluded:
+            return True
+        return isinstance(key, tuple) and any(key[column] == code for column, code in self.barred)
+
+
+@final
+class History:
+    """Observations, and what is `busy`, of one space: together what is not to be asked first.
+
+    A configuration may be told as what came of another that was asked: a choice may stand for
+    something yet to be made, and then what is told is what it became. The score speaks for both.
     """
 
     def __init__(self, space: Space) -> None:
         self.space = space
         self.told: list[Told] = []
         self.pool = Pool(len(space.sizes))
-        self.pending: dict[Key, None] = {}  # ordered, unlike a set
-        self.asked: dict[Key, Key] = {}  # what was asked where this came of it
-        self.excluded: set[Key] = set()  # for now
-        self.barred: set[tuple[int, int]] = set()  # (column, code), for now
+        self.busy = Busy()
+        self.asked: dict[Key, Key] = {}  # what was asked when this first came of it
 
     def tell(
         self,
@@ -79,8 +92,8 @@ class History:
         value = float(score)
         if not math.isfinite(value):
             raise ValueError(f"the score of {dict(config)!r} is {value}: a finite number is needed")
-        self.pending.pop(other, None)
-        self.pending.pop(key, None)
+        self.busy.pending.pop(other, None)
+        self.busy.pending.pop(key, None)
         if other != key:
             self.asked.setdefault(key, other)
         self.told.append(Told(key, value, int(n), self.asked.get(key, key)))
@@ -96,15 +109,8 @@ class History:
         return np.maximum(own, one_hot(self.space, np.array(asked).reshape(codes.shape)))
 
     def __contains__(self, key: object) -> bool:
-        if key in self.pool.rows or key in self.pending or key in self.excluded:
-            return True
-        return isinstance(key, tuple) and any(key[column] == code for column, code in self.barred)
-
-    @property
-    def busy(self) -> set[Key]:
-        """What is not to be asked again either: pending or excluded."""
-        return self.excluded.union(self.pending)
+        return key in self.pool.rows or key in self.busy
 
     def __len__(self) -> int:
         """How many distinct configurations are told or pending."""
-        return len(self.pool.rows) + sum(key not in self.pool.rows for key in self.pending)
+        return len(self.pool.rows) + sum(key not in self.pool.rows for key in self.busy.pending)

@@ -77,13 +77,13 @@ class Sampler(ABC):
         is not to hold; if all that is left to be asked a first time holds one of them, something
         is asked again.
         """
-        history = self._history
-        history.barred = {self.space.choice(name, value) for name, value in without}
-        history.excluded = {self.space.key(config) for config in exclude}
+        busy = self._history.busy
+        busy.barred = {self.space.choice(name, value) for name, value in without}
+        busy.excluded = {self.space.key(config) for config in exclude}
         key = self._next()
         if key is None:
             key = self._again()
-        history.pending[key] = None
+        busy.pending[key] = None
         return self.space.decode(key)
 
     @abstractmethod
@@ -92,10 +92,10 @@ class Sampler(ABC):
 
     def _unseen(self) -> Key | None:
         """What of the design is left, then any configuration not seen; None where there is none."""
-        while self._design:
+        while self._design:  # barred for now is gone for good: barred at random, asked less often
             if (key := self._design.pop(0)) not in self._history:
                 return key
-        return any_unseen(self.space, self._rng, self._history)
+        return any_unseen(self.space, self._rng, self._history, self._history.busy.barred)
 
     def _again(self) -> Key:
         """A configuration to ask a second time, where none is left to be asked a first time."""
@@ -106,7 +106,7 @@ class Sampler(ABC):
                 if (key := worth_a_second_look(history.pool, posterior, besides)) is not None:
                     return key
         first = next(self.space.enumerate_codes())  # all excluded, none ever asked
-        return next(iter(history.pending), tuple(first.tolist()))
+        return next(iter(history.busy.pending), tuple(first.tolist()))
 
     def tell(
         self,
@@ -119,9 +119,9 @@ class Sampler(ABC):
         """Add an observation, of any configuration of the space, asked or not, new or not.
 
         ``score``: finite, higher is better, the mean over ``n`` examples. ``asked``: what was
-        asked, where ``config`` came of it: the score speaks for both, and only ``config`` is ever
-        recommended. ValueError, and nothing is added, for what is not of the space, not finite or
-        no number of examples.
+        asked, where ``config`` came of it: the score speaks for both (the first that was said of
+        ``config`` holds), and only ``config`` is ever recommended. ValueError, and nothing is
+        added, for what is not of the space, not finite or no number of examples.
         """
         self._told(self._history.tell(config, score, n, asked))
 
@@ -161,7 +161,7 @@ class Sampler(ABC):
             "generator": json.loads(
                 json.dumps(self._rng.bit_generator.state, default=np.ndarray.tolist)
             ),
-            "pending": [list(key) for key in self._history.pending],
+            "pending": [list(key) for key in self._history.busy.pending],
             "observations": [
                 [list(t.key), t.score, t.n, list(t.asked)] for t in self._history.told
             ],
@@ -187,7 +187,7 @@ class Sampler(ABC):
         for codes, score, n, asked in state["observations"]:
             sampler.tell(space.decode(codes), score, n, asked=space.decode(asked))
         sampler._design = [tuple(codes) for codes in state["design"]]
-        sampler._history.pending = {tuple(codes): None for codes in state["pending"]}
+        sampler._history.busy.pending = {tuple(codes): None for codes in state["pending"]}
         sampler._rng = _generator(state["generator"])
         return sampler
 

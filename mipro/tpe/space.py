@@ -11,7 +11,7 @@ choice, or -1 where the variable is inactive.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping, Sequence
 from math import prod
 from typing import Any, TypeAlias, final
 
@@ -23,6 +23,7 @@ from mipro.tpe.variables import Choice, Spec, Variable, parents_first, resolved,
 Config: TypeAlias = dict[str, Any]
 Codes: TypeAlias = NDArray[np.int64]
 Key: TypeAlias = tuple[int, ...]
+Held: TypeAlias = tuple[int, int]  # a variable's column, and the code of a choice
 
 INACTIVE = -1
 
@@ -122,21 +123,38 @@ class Space:
         """Every configuration once, lazily, the last variable of `order` changing fastest."""
         return (self.decode(codes) for codes in self.enumerate_codes())
 
-    def enumerate_codes(self) -> Iterator[Codes]:
-        """Every configuration's codes (D,) once, lazily; each array is the caller's to keep."""
+    def enumerate_codes(self, without: Collection[Held] = ()) -> Iterator[Codes]:
+        """Every configuration's codes (D,) once, lazily, but those that hold one of ``without``.
+
+        Each array is the caller's to keep.
+        """
+        left = self._left(without)
         rows = iter([np.full(len(self.names), INACTIVE)])
+        if any(v.parent is None and not left[d] for d, v in enumerate(self.variables)):
+            rows = iter([])
         for d in self.order:
-            rows = self._with_each(rows, d)
+            rows = self._with_each(rows, d, left[d])
         return rows
 
-    def _with_each(self, rows: Iterator[Codes], d: int) -> Iterator[Codes]:
-        """Each row once for every choice of a variable, or as it is where that is inactive."""
+    def _with_each(self, rows: Iterator[Codes], d: int, left: list[int]) -> Iterator[Codes]:
+        """Each row once for every choice left of a variable, or as it is where that is inactive."""
         v = self.variables[d]
         for row in rows:
             is_active = v.parent is None or row[v.parent] in v.on
-            for code in range(self.sizes[d]) if is_active else [INACTIVE]:
+            for code in left if is_active else [INACTIVE]:
                 row[d] = code
                 yield row.copy()
+
+    def _left(self, without: Collection[Held]) -> list[list[int]]:
+        """The codes of each variable but ``without``, and but those that leave a child none."""
+        left = [
+            [c for c in range(size) if (d, c) not in without] for d, size in enumerate(self.sizes)
+        ]
+        for d in reversed(self.order):
+            v = self.variables[d]
+            if v.parent is not None and not left[d]:
+                left[v.parent] = [code for code in left[v.parent] if code not in v.on]
+        return left
 
     def all_codes(self) -> Codes:
         """The codes of every configuration, (size, D), in the order of `enumerate_codes`."""
@@ -168,13 +186,20 @@ class Space:
         options[:, each, self.column_of_choice] = each - self.offsets[self.column_of_choice]
         return self.prune(options.reshape(-1, full.shape[1]))
 
-    def sample_codes(self, rng: np.random.Generator, count: int) -> Codes:
+    def sample_codes(
+        self, rng: np.random.Generator, count: int, without: Collection[Held] = ()
+    ) -> Codes:
         """Codes (count, D) drawn by ancestral sampling: each active choice is uniform.
+
+        Of a variable that has others no choice is drawn that is one of ``without``.
 
         That is uniform over the configurations only where the space is flat: a branch with many
         variables below it is as likely as a bare one.
         """
         full = rng.integers(0, self.sizes, size=(count, len(self.sizes)))  # U{0..C_d-1}
+        for d, left in enumerate(self._left(without) if without else []):
+            if 0 < len(left) < self.sizes[d]:
+                full[:, d] = rng.choice(left, size=count)
         return self.prune(full.astype(np.int64))
 
     def latin(self, rng: np.random.Generator, count: int) -> Codes:

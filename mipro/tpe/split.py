@@ -197,4 +197,4 @@ def _sure_sd(posterior: Posterior) -> Floats:
     if not len(posterior.sd):
         return posterior.sd
     widest = float(posterior.sd.max())
-    return np.maximum(posterior.sd, 1e-9 * (widest or max(float(posterior.mean.std()), 1.0)))
+    return np.maximum(posterior.sd, 1e-9 * (widest or float(posterior.mean.std()) or 1.0))

@@ -60,6 +60,12 @@ class Settings:
     restarts: int = 10
     exact_limit: int = 256
 
+    def __post_init__(self) -> None:
+        rest = (self.curiosity, self.optimism, self.recheck, self.restarts, self.exact_limit)
+        if not (0 < self.gamma <= 1 and 0 < self.ratio < 1 and self.prior > 0 and min(rest) >= 0):
+            ranges = "gamma in (0, 1], ratio in (0, 1), prior above 0, no other number below 0"
+            raise ValueError(f"{self} is out of range: {ranges}")
+
 
 @final
 class TPE(Sampler):
@@ -173,16 +179,17 @@ class TPE(Sampler):
 
         With variables apart, the last told for the best: they are next to what was best then.
         """
-        best = top(posterior.mean, self.settings.restarts - 2)
+        count = max(self.settings.restarts - 2, 0)
+        best = top(posterior.mean, count)
         if not self.settings.multivariate:
-            best = np.arange(max(0, len(pool.n) - self.settings.restarts + 2), len(pool.n))
+            best = np.arange(max(0, len(pool.rows) - count), len(pool.rows))
         each = np.array([score.gain, score.gain + np.sqrt(score.variance)])  # (2, C)
         alone = each.take(self.space.choice_grid, axis=1).argmax(axis=2)  # (2, D)
         return np.concatenate([pool.codes[best], alone])
 
     def _allowed(self, full: Codes, values: Floats) -> Floats:
         """Values of moves (R, C) from ``full`` (R, D), -∞ for those that hold a barred choice."""
-        for column, code in self._history.barred:
+        for column, code in self._history.busy.barred:
             own = self.space.column_of_choice == column  # moves of that variable
             values[np.ix_(full[:, column] == code, ~own)] = -np.inf
             values[:, self.space.offsets[column] + code] = -np.inf

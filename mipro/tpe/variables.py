@@ -12,7 +12,7 @@ column of a variable is its place in the declaration, the code of a choice its p
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, TypeAlias, final
 
@@ -44,7 +44,7 @@ class Variable:
     choices: tuple[Hashable, ...]
     parent: int | None = None  # column of the parent
     on: tuple[int, ...] = ()  # codes of the parent under which this variable is active
-    when: tuple[str, frozenset[Hashable]] | None = None  # the same by name and values
+    when: tuple[str, set[Hashable]] | None = field(default=None, hash=False)  # by name and values
 
     @cached_property
     def codes(self) -> Mapping[Hashable, int]:
@@ -80,7 +80,7 @@ def resolved(specs: Sequence[tuple[str, Spec]]) -> tuple[Variable, ...]:
         codes = tuple(sorted(free[on].code(each) for each in values))
         if not codes:
             raise ValueError(f"{v.name!r} depends on no value of {on!r}: it is never active")
-        return Variable(v.name, v.choices, names.index(on), codes, (on, frozenset(values)))
+        return Variable(v.name, v.choices, names.index(on), codes, (on, set(values)))
 
     return tuple(
         hung(free[name], *spec.when) if spec.when else free[name] for name, spec in declared.items()
@@ -110,6 +110,8 @@ def _choices(name: str, choices: int | Sequence[Hashable]) -> tuple[Hashable, ..
     values = tuple(choices)
     if not values:
         raise ValueError(f"{name!r} has no choices")
+    if not all(isinstance(value, Hashable) for value in values):
+        raise ValueError(f"{name!r} has a choice that has no hash: {some(values)}")
     if any(value != value for value in values):
         raise ValueError(f"{name!r} has a choice that does not equal itself: {some(values)}")
     if len(set(values)) != len(values):

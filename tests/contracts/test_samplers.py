@@ -219,3 +219,32 @@ def test_in_startup_counts_down(make):
         assert sampler.in_startup
         run(sampler, 1)
     assert not sampler.in_startup
+
+
+def test_barred_choices_are_left_out_also_where_they_are_good_and_where_nearly_all_are(make):
+    sampler: Sampler = make(SPACE, 0)
+    for b in ("y", "x", None):
+        for a in range(5):
+            rest = {} if b == "y" else {"c": 0}
+            sampler.tell({"a": a, "b": b, **rest}, 0.9 if a == 0 else 0.1, 20)
+    for _ in range(10):  # the leader has a = 0, and so does what is drawn from the good
+        assert sampler.ask(without=[("a", 0)])["a"] != 0
+    sampler = make(Space({f"v{d}": 2 for d in range(24)}), 0)
+    assert set(sampler.ask(without=[(f"v{d}", 0) for d in range(24)]).values()) == {1}
+    sampler = make(LARGE, 0)
+    barred = [(f"v{d}", v) for d in range(3) for v in range(11)]
+    asked = [sampler.ask(without=barred) for _ in range(6)]
+    assert {config[f"v{d}"] for config in asked for d in range(3)} == {11}
+    assert len({config["v7"] for config in asked}) > 1  # what is left is drawn, not gone through
+
+
+@pytest.mark.parametrize("without", [[("v7", v) for v in range(12)], [("b", v) for v in range(3)]])
+def test_where_a_variable_has_no_choice_left_something_is_asked_all_the_same(make, without):
+    """Of a child: what its parent has that leaves it out; of one that is always there: anything."""
+    space = LARGE
+    if without[0][0] == "b":
+        space = Space({**{f"v{d}": 9 for d in range(9)}, "a": 2, "b": Choice(3, when=("a", 0))})
+    for _ in range(3):
+        asked = make(space, 0).ask(without=without)
+        space.encode(asked)
+        assert "b" not in asked

@@ -122,6 +122,18 @@ def test_an_asked_configuration_is_no_longer_pending_once_what_came_of_it_is_tol
     assert came.best().config == {"i": 2, "demos": asked["demos"]}
 
 
+@pytest.mark.parametrize("grow", [False, True])
+def test_what_was_asked_is_not_asked_again_because_it_was_told_as_something_else(grow: bool):
+    """A start-up on an asked side that is never told as itself: the design goes on."""
+    sampler, asked = TPE(tree(2), 3, startup=12), []
+    for index in range(8):
+        asked.append(sampler.ask())
+        sampler.tell({"i": index % 2, "demos": index % 3}, 0.5, 5, asked=asked[-1])
+        sampler = sampler.regrow(tree(3 + index)) if grow else sampler
+    new = [tuple(config.items()) for config in asked if config["i"] == "new"]
+    assert len(set(new)) == len(new) > 2
+
+
 def test_state_and_growth_keep_what_was_asked():
     sampler = TPE(tree(2), 1, startup=1)
     sampler.tell({"i": 1, "demos": 2}, 0.9, 20, asked=NEW_B)

@@ -24,12 +24,12 @@ TREE = Space({"a": 3, "b": 2, "c": Choice(4, when=("b", 1)), "d": Choice(2, when
 def test_seen_is_told_pending_and_excluded():
     history = History(FLAT)
     history.tell({"a": 0, "b": 0, "c": 0}, 0.5, 4)
-    history.pending[(1, 0, 0)] = None
-    history.excluded = {(2, 0, 0)}
+    history.busy.pending[(1, 0, 0)] = None
+    history.busy.excluded = {(2, 0, 0)}
     assert [(a, 0, 0) in history for a in range(4)] == [True, True, True, False]
-    assert history.busy == {(1, 0, 0), (2, 0, 0)}
+    assert [(a, 0, 0) in history.busy for a in range(4)] == [False, True, True, False]
     assert len(history) == 2  # the excluded one is no part of it
-    history.barred = {(1, 2)}
+    history.busy.barred = {(1, 2)}
     assert [(3, b, 0) in history for b in range(3)] == [False, False, True]
 
 
@@ -275,6 +275,27 @@ def test_classic_asks_for_the_best_ratio_among_24_draws_from_the_good(joint):
         draws = l_x.sample(rng, 24)
         ratio = l_x.log_pmf(draws) - g_x.log_pmf(draws)
         assert sampler.ask() == space.decode(draws[ratio.argmax()])
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"gamma": 0.0}, {"gamma": 2.0}, {"ratio": 0.0}, {"ratio": 1.0}, {"prior": 0.0}]
+    + [{name: -1} for name in ("curiosity", "optimism", "recheck", "restarts", "exact_limit")],
+    ids=str,
+)
+def test_a_setting_out_of_its_range_is_refused_with_all_ranges(wrong):
+    with pytest.raises(ValueError, match=r"gamma in \(0, 1\]") as error:
+        Settings(**wrong)
+    ((name, value),) = wrong.items()
+    assert f"{name}={value}" in str(error.value)
+
+
+@pytest.mark.parametrize("restarts", [0, 1, 2, 3])
+def test_few_restarts_are_few_starts(restarts):
+    sampler = long_history(12, restarts=restarts)
+    pool = sampler._history.pool
+    found = sampler._starts(pool, shrink(pool), bound_of(sampler))
+    assert len(found) == max(restarts, 2)
 
 
 def test_every_setting_reaches_the_score():

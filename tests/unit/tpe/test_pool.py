@@ -164,10 +164,11 @@ def test_memberships_of_what_is_sure_and_of_what_is_not_side_by_side():
     np.testing.assert_allclose(good, [1, 0, stats.norm.cdf(0.45 / 0.3), 0], atol=1e-9)
 
 
-def test_sure_scores_have_hard_memberships():
-    mean = np.array([3.0, -1.0, 2.0, 7.0, 0.0])
+@pytest.mark.parametrize("scale", [1.0, 1e-9, 1e9])
+def test_sure_scores_have_hard_memberships(scale):
+    mean = scale * np.array([3.0, -1.0, 2.0, 7.0, 0.0])
     posterior = Posterior(mean, np.zeros(5), 0.0, 0.0)
-    np.testing.assert_allclose(above(posterior, 2.5), hard_membership(mean, 2), atol=1e-6)
+    np.testing.assert_allclose(above(posterior, 2.5 * scale), hard_membership(mean, 2), atol=1e-6)
 
 
 @pytest.mark.parametrize("seed", range(5))

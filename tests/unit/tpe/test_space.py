@@ -209,3 +209,16 @@ def test_the_highest_choice_of_each_variable_stands_in_its_row_of_the_grid():
 def test_what_is_wrong_with_choices_is_said_with_the_name(choices):
     with pytest.raises(ValueError, match="'slot7'"):
         Space({"other": 2, "slot7": choices})
+
+
+def test_growing_a_parent_by_a_set_of_its_values_leaves_the_conditions():
+    space = Space({"a": ("x", "y"), "c": Choice(3, when=("a", "x"))})
+    grown = space.grown("a", frozenset({"x"}))
+    assert grown.is_growth_of(space)
+    assert active(grown, {"a": frozenset({"x"})}) == ("a",)
+
+
+@pytest.mark.parametrize("choices", [([1], [2]), ({}, 1)])
+def test_choices_that_cannot_be_looked_up_are_refused_by_name(choices):
+    with pytest.raises(ValueError, match=r"'a' has a choice .* hash"):
+        Space({"a": choices})
