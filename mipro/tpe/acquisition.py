@@ -1,9 +1,9 @@
 """Where to look next: the argmax of an acquisition function over configurations not yet seen.
 
-`parzen` says how good a configuration looks; here one is chosen. TPE as published draws 24
-configurations from l(x) and keeps the one with the best l(x)/g(x), which rises with the expected
-improvement (Bergstra 2011, eq. 7). A categorical space can be searched better than by 24 draws:
-by enumeration where it is small, by coordinate ascent from several starts where it is not.
+A density, or whatever else, says how good each configuration looks; here one is chosen. TPE as
+published takes the best of 24 draws (`classic`). A categorical space can be searched better: by
+enumeration where it is small, by coordinate ascent from several starts where it is not. The last
+two functions say what is worth a further look of what was seen already, by `split`'s posterior.
 """
 
 from __future__ import annotations
@@ -13,17 +13,12 @@ from typing import TypeAlias
 
 import numpy as np
 
-from mipro.tpe.parzen import Floats, Mixture
+from mipro.tpe.parzen import Floats
 from mipro.tpe.space import Codes, Held, Key, Space
 from mipro.tpe.split import Pool, Posterior
 
 Keys: TypeAlias = Container[Key]
 Acquisition: TypeAlias = Callable[[Codes], Floats]  # (N, D) codes -> (N,), higher is better
-
-
-def log_ratio(good: Mixture, bad: Mixture) -> Acquisition:
-    """log l(x) - log g(x)."""
-    return lambda codes: good.log_pmf(codes) - bad.log_pmf(codes)
 
 
 def keys_of(codes: Codes) -> list[Key]:
@@ -36,18 +31,6 @@ def best_of(codes: Codes, values: Floats, seen: Keys) -> Key | None:
     keys = keys_of(codes)
     order = np.argsort(-values, kind="stable").tolist()
     return next((keys[row] for row in order if keys[row] not in seen), None)
-
-
-def draw_and_compare(
-    good: Mixture,
-    score: Acquisition,
-    rng: np.random.Generator,
-    seen: Keys,
-    draws: int = 24,
-) -> Key | None:
-    """TPE as published: ``draws`` configurations from l, the best by ``score``, or None."""
-    codes = good.sample(rng, draws)
-    return best_of(codes, score(codes), seen)
 
 
 def exact(space: Space, score: Acquisition, seen: Keys) -> Key | None:
@@ -124,8 +107,8 @@ def leader_to_recheck(
 
     A leader is a maximum over noisy scores, so it is the likeliest to be flattered, and it is
     what is recommended in the end: a further look at it pays more than a new configuration.
-    The more were tried, the more it is flattered: it may stand with a look of ``examples`` more
-    for ``every`` configurations tried, at least one, behind it, or while it is ``busy``.
+    The more were tried, the more it is flattered. With r = max(1, U/``every``), rounded, it may
+    stand with more than (r + ½)·``examples`` examples behind it, and while it is ``busy``.
     """
     leader, looks = int(np.argmax(pool.mean)), max(1, round(len(pool.rows) / every))
     key: Key = tuple(pool.codes[leader].tolist())

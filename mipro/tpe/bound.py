@@ -11,12 +11,21 @@ it, what was seen of their combination overrules them.
     n(x) = prior + Σ_i k(x, x_i)                                       all of them
     score = a/n + κ₂ √(a/n (1 - a/n) / (n + 1))                        Beta(a, n - a): mean + sd
 
+| symbol | meaning                                                              | shape |
+| ------ | -------------------------------------------------------------------- | ----- |
+| M      | observations that speak, each for itself                             |       |
+| b, var | effects of the choices and their variances (`effects`)               | (C,)  |
+| s      | slope with which m rises with θ, as a logit                          |       |
+| β      | s (c - y*): the logit for a configuration that is worth the mean c   |       |
+| m_i    | P(θ_i > y*)                                                          | (M,)  |
+| κ₁, κ₂ | `curiosity` for what choices are worth, `optimism` for combinations  |       |
+| prior  | how many observations p₀ counts for                                  |       |
+
 k(x, x_i) is the product kernel over its height at x_i: λ^(number of variables in which they
 differ); where d is active in x and not in x_i, x_i says nothing of it, and it counts as the mean
-over all choices. m_i = P(θ_i > y*), and s is the slope with which that rises with θ. The square
-root over the *sum* of variances lets one doubtful choice be tried at a time: the second adds less
-to it than the first. Ours; with both κ = 0 and a prior that is silent the score rises with
-l(x)/g(x).
+over all choices. The square root over the *sum* of variances lets one doubtful choice be tried at
+a time: the second adds less to it than the first. Ours; with both κ = 0 and a prior that is silent
+the score rises with l(x)/g(x).
 """
 
 from __future__ import annotations

@@ -2,10 +2,10 @@
 
 Each ask
 
-1. splits what was told into the best tenth and the rest (`split.linear_gamma`);
+1. splits what was told into the best tenth, at most 25, and the rest (`split.linear_gamma`);
 2. makes a density of each, l(x) and g(x) (`parzen.published_density`);
 3. draws 24 configurations from l(x) and asks for the one with the highest l(x)/g(x), which rises
-   with the expected improvement over the worst of the best tenth (Bergstra 2011, eq. 7).
+   with the expected improvement over the worst of the best tenth (Bergstra 2011, §4.1).
 
 Every score is taken as exact, however few examples are behind it, and what was tried may be asked
 again. What the files after this one add is an answer to that.
@@ -17,7 +17,7 @@ from typing import Any, final
 
 import numpy as np
 
-from mipro.tpe.acquisition import any_unseen, draw_and_compare, log_ratio
+from mipro.tpe.acquisition import best_of
 from mipro.tpe.parzen import published_density
 from mipro.tpe.sampler import Sampler, Seed
 from mipro.tpe.space import Key, Space
@@ -28,7 +28,8 @@ from mipro.tpe.split import hard_membership, linear_gamma
 class Classic(Sampler):
     """Bergstra 2011 with the joint kernels and the settings of the Optuna library.
 
-    Ten random configurations come first, and trials before the last 25 count less and less.
+    Ten random configurations come first; of the bad ones those before the last 25 count less and
+    less.
     ``multivariate``: joint densities; otherwise one variable at a time.
     """
 
@@ -43,15 +44,16 @@ class Classic(Sampler):
         told, busy = self._history.told, self._history.busy
         if self.in_startup or not told:
             return self._unseen()
-        codes = np.array([one.key for one in told], dtype=np.int64).reshape(len(told), -1)
+        codes = np.array([one.key for one in told], dtype=np.int64)
         scores = np.array([one.score for one in told])
-        good = hard_membership(scores, linear_gamma()(len(told))).astype(bool)
+        good = hard_membership(scores, linear_gamma(len(told))).astype(bool)
         l_x, g_x = (
             published_density(self.space, codes[part], prior=1.0, joint=self.multivariate)
             for part in (good, ~good)
         )
-        found = draw_and_compare(l_x, log_ratio(l_x, g_x), self._rng, busy)
-        return any_unseen(self.space, self._rng, busy) if found is None else found
+        draws = l_x.sample(self._rng, 24)
+        found = best_of(draws, l_x.log_pmf(draws) - g_x.log_pmf(draws), busy)
+        return self._unseen() if found is None else found
 
     def _made_with(self) -> dict[str, Any]:
         return {"multivariate": self.multivariate}

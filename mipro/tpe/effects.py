@@ -3,12 +3,12 @@
 To count how often a choice was among the good ones credits it with the company it kept, and of
 ten variables most of such a count is the others' doing. A regression takes their part out:
 
-    y_u = c + Σ_d b_d(x_ud) + e_u,    b_d(v) ~ N(0, w),    e_u ~ N(0, v + σ²/n_u)
+    y_u = c + Σ_d b_d(x_ud) + e_u,    b_d(k) ~ N(0, w),    e_u ~ N(0, v + σ²/n_u)
 
 | symbol | meaning                                                              | shape  |
 | ------ | -------------------------------------------------------------------- | ------ |
 | y, n   | pooled mean scores of U configurations, and the examples behind them | (U,)   |
-| c      | their mean                                                           |        |
+| c      | their mean, weighted by ω                                            |        |
 | b, w   | effects of the choices, and the variance of each                     | (C,)   |
 | v      | variance of what choices do together beyond their sum                |        |
 | h      | the choices for which a configuration speaks, one-hot; H all of them | (U, C) |
@@ -17,17 +17,18 @@ ten variables most of such a count is the others' doing. A regression takes thei
 
 Ridge regression (Hoerl, Kennard 1970), which is best linear unbiased prediction (Robinson 1991)
 where v and w are known: b = A⁻¹ Hᵀ ω (y - c). Here they are assumed: of the variance τ² of true
-means, of which `split.shrink` has an estimate, a fifth is v, and the D variables share the rest.
+means, of which `split.shrink` has an estimate, a fifth is v, and the D variables that have more
+than one choice share the rest.
 So v/w is D/4, and an effect is drawn to 0 as by D/4 configurations that score the mean. To learn
 a w for each variable gained nothing (`experiments/surrogates.md`).
 
 A is a sum over configurations, so another score changes A⁻¹ by a matrix of rank one (Sherman,
-Morrison 1950), and what an ask costs does not grow with the history.
+Morrison 1950), at a cost of C² however many came before.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import NamedTuple, final
 
 import numpy as np
@@ -67,7 +68,7 @@ class Effects:
         self.pull = max(int((space.widths > 1).sum()), 1) * TOGETHER / (1 - TOGETHER)  # v/w
         self._alone = np.flatnonzero(space.widths[space.column_of_choice] == 1)  # nothing to choose
         self._rows: list[_Row] = []  # of each configuration, as last added
-        self.believed = Posterior(np.zeros(0), np.zeros(0), 0.0, 0.0)  # σ² and τ² when last made
+        self.believed = Posterior(np.zeros(0), np.zeros(0), 0.0, 0.0)  # when last made
         self._doubt = 0.0  # σ²/v
         self._told, self._next = 0, 1  # scores so far, and with how many σ²/v is made again
 
@@ -89,10 +90,9 @@ class Effects:
             self._add(self._rows[row], 1)
 
     def _begin_again(self, pool: Pool) -> None:
-        """With what a quarter more scores say of σ²/v."""
+        """σ²/v and all sums anew; the next time after a quarter more scores."""
         self._next += max(1, self._next // 4)
-        found = shrink(pool)
-        self.believed = replace(self.believed, noise=found.noise, spread=found.spread)
+        self.believed = found = shrink(pool)
         v = TOGETHER * found.spread
         self._doubt = found.noise / v if v else 0.0
         width = len(self.space.column_of_choice)

@@ -9,6 +9,7 @@ Gaussian process, in the form in which its mean is not known (universal kriging)
 | symbol | meaning                                                            | shape |
 | ------ | ------------------------------------------------------------------ | ----- |
 | k      | likeness; a variable that is inactive in one of the two differs    | (U,U) |
+| τ²     | that of `shrink` over the mean of 1 - k of all pairs               |       |
 | C      | covariance of the scores, τ² k + diag(σ²/n_u)                      | (U,U) |
 | L      | its Cholesky factor                                                | (U,U) |
 | μ      | any mean is as likely: estimated by 1ᵀC⁻¹y / 1ᵀC⁻¹1                |       |
@@ -46,8 +47,8 @@ def kriged(pool: Pool, most: int = MOST) -> Floats:
     found = []
     for ratio in RATIOS:
         alike = (ratio ** np.arange(codes.shape[1] + 1))[differ]
-        # neighbours alike, the scores spread less than τ²: that much less, so that λ near 1 does
-        # not stand for scores that are all nearly the same
+        # true means that go together spread by τ² times the mean of 1 - k only, and the spread is
+        # known: else λ near 1 would stand for scores that are all nearly the same
         unlike = (differ.size - float(alike.sum())) / (len(best) * (len(best) - 1))
         found.append(_posterior_mean(alike * (alone.spread / unlike), scores, noise))
     likely = np.array([likelihood for likelihood, _ in found])

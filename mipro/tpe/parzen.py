@@ -13,7 +13,7 @@ TPE builds two: l(x) from the good observations and g(x) from the others.
 | w_i       | weights of the observations, ≥ 0                                   | (n,)       |
 | w_0       | weight of the prior, whose kernel is uniform                       |            |
 | k_d(v|c)  | kernel of variable d: probability of choice v, centre c            | (C_d, C_d) |
-| λ         | off-centre probability over the one at the centre, 0 < λ ≤ 1       |            |
+| α         | smoothing: what is added to each choice                            |            |
 | p(x)      | joint: Σ_i w_i Π_d k_d(x_d|x_id)          Watanabe 2023, eq. 7     | (N,)       |
 |           | independent: Π_d Σ_i w_i k_d(x_d|x_id)    Bergstra 2011, §4        | (N,)       |
 
@@ -39,9 +39,9 @@ Floats = NDArray[np.float64]
 
 
 def aitchison_aitken(size: int, bandwidth: float) -> Floats:
-    """k(v|c) = 1 - b where v = c, else b / (C - 1). (C, C); Watanabe 2023, eq. 11.
+    """k(v|c) = 1 - b where v = c, else b / (C_d - 1). (C_d, C_d); Watanabe 2023, eq. 11.
 
-    ``bandwidth`` b lies in [0, (C-1)/C]: from all on the centre to uniform. One choice: 1.
+    ``bandwidth`` b lies in [0, 1 - 1/C_d]: from all on the centre to uniform. One choice: 1.
     """
     if size == 1:
         return np.ones((1, 1))
@@ -53,17 +53,13 @@ def aitchison_aitken(size: int, bandwidth: float) -> Floats:
 
 
 def uniform_mixture(size: int, smoothing: float) -> Floats:
-    """k(v|c) = (1[v = c] + α) / (1 + α C). (C, C); the kernel of the Optuna library."""
-    return (np.eye(size) + smoothing) / (1 + smoothing * size)
+    """k(v|c) = (1[v = c] + α) / (1 + α C_d). (C_d, C_d); the kernel of the Optuna library.
 
-
-def hamming(size: int, ratio: float) -> Floats:
-    """The Aitchison-Aitken kernel with off/on = λ whatever the number of choices. (C, C).
-
-    One λ for all variables makes the product kernel a function of the Hamming distance alone.
+    Off the centre it is λ = α / (1 + α) of what it is on it, whatever C_d. So with one α for all
+    variables the product kernel is λ^(number of variables in which x and x_i differ), but for a
+    factor: it depends on the Hamming distance alone.
     """
-    on = 1 / (1 + (size - 1) * ratio)
-    return aitchison_aitken(size, 1 - on)
+    return (np.eye(size) + smoothing) / (1 + smoothing * size)
 
 
 def one_hot(space: Space, codes: Codes) -> Floats:
@@ -137,11 +133,10 @@ class Mixture:
 
     def log_pmf(self, codes: Codes) -> Floats:
         """log p(x). (N, D) -> (N,)."""
-        hot = one_hot(self.space, codes)
-        with np.errstate(divide="ignore"):
-            terms = np.log(self.weights)[:, None] + self.rows @ hot.T  # (n+1, N), or (1, N)
-        top = terms.max(axis=0)
-        return np.asarray(top + np.log(np.exp(terms - top).sum(axis=0)))
+        from scipy.special import logsumexp  # here, so that importing mipro stays cheap
+
+        terms = self.rows @ one_hot(self.space, codes).T  # (n+1, N), or (1, N)
+        return np.asarray(logsumexp(terms, axis=0, b=self.weights[:, None]))
 
     def pmf(self, codes: Codes) -> Floats:
         """p(x). (N, D) -> (N,); sums to 1 over the configurations of the space."""
@@ -158,7 +153,7 @@ class Mixture:
 
 
 def _categorical(rng: np.random.Generator, p: Floats) -> Codes:
-    """One draw a row from the probabilities of that row, by inversion. (N, C) -> (N,)."""
+    """One draw a row from the probabilities of that row, by inversion. (N, C_d) -> (N,)."""
     cumulative = np.cumsum(p, axis=1)
     u = rng.random((len(p), 1)) * cumulative[:, -1:]  # U[0, 1), scaled against rounding
     return np.asarray((u >= cumulative).sum(axis=1))

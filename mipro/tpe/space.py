@@ -6,6 +6,15 @@ choice, or -1 where the variable is inactive.
 
     space = Space({"a": 6, "b": ("x", "y"), "c": Choice(4, when=("b", "y"))})
     space.encode({"a": 2, "b": "x"})          # array([ 2,  0, -1])
+
+| symbol | meaning                                                                      |
+| ------ | ---------------------------------------------------------------------------- |
+| D      | variables                                                                    |
+| C_d    | choices of variable d; C = Σ_d C_d                                           |
+| N      | configurations that are looked at together                                   |
+| R      | rows of a search; *filled*: variables that are inactive hold a choice, too   |
+
+*Ancestral sampling* draws parents first, then what is active under them.
 """
 
 from __future__ import annotations
@@ -49,12 +58,9 @@ class Space:
         self.is_flat: bool = all(v.parent is None for v in self.variables)
         self.widths: Codes = np.array(self.sizes, dtype=np.int64)  # (D,)
         # all choices of all variables side by side, C of them: where each variable's begin (D,),
-        # whose each is (C,), and which are each variable's, (D, widest): where another variable has
-        # more, the first stands in
+        # and whose each is (C,)
         self.offsets: Codes = np.cumsum(self.widths) - self.widths
         self.column_of_choice: Codes = np.repeat(np.arange(len(self.sizes)), self.widths)
-        places = np.arange(max(self.sizes, default=1))
-        self.choice_grid: Codes = self.offsets[:, None] + places * (places < self.widths[:, None])
 
     # --- one configuration ---------------------------------------------------------------
 
@@ -261,9 +267,9 @@ class Space:
         return hash(self.variables)
 
     def __repr__(self) -> str:
-        when = [f" when {v.when[0]}" if v.when else "" for v in self.variables]
         parts = (
-            f"{v.name}: {len(v.choices)}{on}" for v, on in zip(self.variables, when, strict=True)
+            f"{v.name}: {len(v.choices)}" + (f" when {v.when[0]}" if v.when else "")
+            for v in self.variables
         )
         return f"Space({', '.join(parts)})"
 

@@ -1,7 +1,8 @@
 """Which trials are good: pooling, shrinkage, the quantile γ.
 
-`parzen` takes memberships and weights as given; they are made here. A score is the mean over n
-examples, so it is first pooled with the other scores of the same configuration, then shrunk
+`parzen` makes a density of the trials that it is given. Which of them are good is decided here: by
+a hard count for TPE as published, or by a probability for what follows it. A score is the mean over
+n examples, so it is first pooled with the other scores of the same configuration, then shrunk
 towards what is known without it, by as much as its n is small: thirty-five lucky examples must
 not outrank five hundred good ones.
 
@@ -19,17 +20,15 @@ not outrank five hundred good ones.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from math import ceil, pi, sqrt
-from typing import TypeAlias, final
+from typing import final
 
 import numpy as np
 
 from mipro.tpe.parzen import Floats
 from mipro.tpe.space import Codes, Key
-
-Gamma: TypeAlias = Callable[[int], int]
 
 
 @final
@@ -42,8 +41,8 @@ class Pool:
     def __init__(self, width: int) -> None:
         self.rows: dict[Key, int] = {}
         self.examples = 0.0  # behind all scores
-        # of scores of one configuration: Σ (y - mean before)² n m / (n + m), and how many; for a
-        # configuration told twice tells what chance does without any assumption
+        # of further scores of one configuration: Σ (y - mean before)² n m / (n + m), m the examples
+        # before, and how many; being told twice tells what chance does without any assumption
         self.repeats = (0.0, 0)
         self._codes = np.empty((16, width), dtype=np.int64)
         self._sums = np.zeros((2, 16))  # n·y and n
@@ -132,7 +131,7 @@ def example_variance(pool: Pool) -> float:
 def shrink(pool: Pool) -> Posterior:
     """Empirical Bayes: mean_u = (n_u y_u + s c) / (n_u + s), s = σ²/τ², c the grand mean. Ours.
 
-    τ² is estimated by moments, var(y - c) - mean(σ²/n), and drawn towards σ²/12 (a spread of
+    τ² is estimated by moments, mean (y - c)² - mean σ²/n, and drawn towards σ²/12 (a spread of
     0.14 for scores near one half) as if that had been seen on five configurations, so that it is
     neither 0 nor wild on a few. With σ² = 0 nothing is shrunk.
     """
@@ -147,14 +146,14 @@ def shrink(pool: Pool) -> Posterior:
     return Posterior(mean, np.sqrt(noise / (n + strength)), noise, spread)
 
 
-def linear_gamma(share: float = 0.1, most: int = 25) -> Gamma:
-    """n ↦ min(⌈share·n⌉, most): how many trials are good. Watanabe 2023, §3.1.1."""
-    return lambda n: min(ceil(share * n - 1e-9), most)
+def linear_gamma(n: int, share: float = 0.1, most: int = 25) -> int:
+    """min(⌈share·n⌉, most): how many of n trials are good. Watanabe 2023, §3.1.1."""
+    return min(ceil(share * n - 1e-9), most)
 
 
-def sqrt_gamma(share: float = 0.25, most: int = 25) -> Gamma:
-    """n ↦ min(⌈share·√n⌉, most). Bergstra 2011's software; Watanabe 2023, §3.1.1."""
-    return lambda n: min(ceil(share * sqrt(n) - 1e-9), most)
+def sqrt_gamma(n: int, share: float = 0.25, most: int = 25) -> int:
+    """min(⌈share·√n⌉, most). Bergstra 2011's software; Watanabe 2023, §3.1.1."""
+    return min(ceil(share * sqrt(n) - 1e-9), most)
 
 
 def hard_membership(values: Floats, count: int) -> Floats:

@@ -1,4 +1,4 @@
-"""TPE: the sampler that everything before this file is for.
+"""TPE: the sampler that weighs evidence, of all that came before but `classic`.
 
 By default each ask
 
@@ -39,14 +39,14 @@ SLOPE = 1.7  # Φ(x) is about 1/(1 + exp(-1.7 x))
 @final
 @dataclass(frozen=True)
 class Settings:
-    """How a `TPE` decides. The defaults are the recommended ones; see `TPE.classic`.
+    """How a `TPE` decides. The defaults are the recommended ones.
 
     ``multivariate``: by what was seen near x, too, which sees that two choices go together.
-    ``gamma``: the share of good ones. ``improvement``: how far above y*, not only whether
-    (`split.expected_improvement`). ``curiosity``, ``optimism``, ``prior`` and ``ratio``, λ of the
-    kernel: of the bound. ``recheck``: configurations tried for each further look at the leader, 0
-    for none. ``restarts``: of coordinate ascent. ``exact_limit``: configurations up to which the
-    space is enumerated.
+    ``gamma``: the share of good ones, at most 25 of them. ``improvement``: how far above y*, not
+    only whether (`split.expected_improvement`). ``curiosity``, ``optimism``, ``prior`` and
+    ``ratio``, λ of the kernel: of the bound. ``recheck``: configurations tried for each further
+    look at the leader, 0 for none. ``restarts``: of coordinate ascent, at least 2 whatever it says.
+    ``exact_limit``: configurations up to which the space is enumerated.
     """
 
     multivariate: bool = True
@@ -96,7 +96,7 @@ class TPE(Sampler):
         self.settings = settings
         self.startup = _startup(space, startup, trials)
         self._effects = Effects(space)
-        self._small = space.size() <= settings.exact_limit
+        self._small = space.size() <= max(settings.exact_limit, 1)
         self._design = keys_of(space.latin(self._rng, self.startup))
 
     @staticmethod
@@ -111,8 +111,8 @@ class TPE(Sampler):
         pool = self._history.pool
         if self.in_startup or not pool.rows:  # or the start-up is out and nothing has come back
             return self._unseen()
-        # with variables apart only σ² and τ² are asked of it, and those of some scores ago will do:
-        # such an ask looks at no mean but the leader's, however many there are
+        # with variables apart only σ² and τ² are asked of it, and those of some scores ago will do,
+        # so that such an ask takes as long however many were told
         posterior = shrink(pool) if self.settings.multivariate else self._effects.believed
         if every := self.settings.recheck:
             examples, busy = pool.examples / len(self._history.told), self._history.busy
@@ -122,8 +122,6 @@ class TPE(Sampler):
         return self._modelled(pool, posterior)
 
     def _modelled(self, pool: Pool, posterior: Posterior) -> Key | None:
-        if not self.space.names:
-            return None
         score = self._upper_bound(pool, posterior)
         if self._small:
             return exact(self.space, score, self._history)
@@ -138,12 +136,16 @@ class TPE(Sampler):
         return self._unseen() if found is None else found
 
     def _upper_bound(self, pool: Pool, posterior: Posterior) -> UpperBound:
-        """P(good | x) and its bound, by all effects and by what was seen near x."""
-        s = self.settings
+        """P(good | x) and its bound, by all effects and by what was seen near x.
+
+        Scores lie around the sum of their effects with a variance of v + τ² + σ²/n, n the mean of
+        examples. So P(θ > y*) rises with that sum as a normal distribution of this width does.
+        """
+        how = self.settings
         worth = self._effects.worth(posterior)
         level = worth.mean  # apart, a level is the same to all
-        if s.multivariate:
-            level = split.threshold(posterior.mean, split.linear_gamma(s.gamma)(len(pool.rows)))
+        if how.multivariate:
+            level = split.threshold(posterior.mean, split.linear_gamma(len(pool.rows), how.gamma))
         examples = pool.examples / len(pool.rows)
         seen = posterior.spread + posterior.noise / examples  # variance of the scores
         width = sqrt(worth.together + seen)
@@ -155,10 +157,10 @@ class TPE(Sampler):
             good,
             slope * (worth.mean - level),
             slope * worth.effect,
-            (s.curiosity * slope) ** 2 * worth.variance,
-            s.ratio,
-            s.prior,
-            s.optimism if s.multivariate else 0.0,
+            (how.curiosity * slope) ** 2 * worth.variance,
+            how.ratio,
+            how.prior,
+            how.optimism if how.multivariate else 0.0,
             exclusive=not self._history.asked,
         )
 
@@ -180,11 +182,12 @@ class TPE(Sampler):
         With variables apart, the last told for the best: they are next to what was best then.
         """
         count = max(self.settings.restarts - 2, 0)
-        best = top(posterior.mean, count)
-        if not self.settings.multivariate:
-            best = np.arange(max(0, len(pool.rows) - count), len(pool.rows))
+        best = np.arange(max(0, len(pool.rows) - count), len(pool.rows))
+        if self.settings.multivariate:
+            best = top(posterior.mean, count)
         each = np.array([score.gain, score.gain + np.sqrt(score.variance)])  # (2, C)
-        alone = each.take(self.space.choice_grid, axis=1).argmax(axis=2)  # (2, D)
+        choices = np.split(each, self.space.offsets[1:], axis=1)
+        alone = np.array([own.argmax(axis=1) for own in choices]).T  # (2, D)
         return np.concatenate([pool.codes[best], alone])
 
     def _allowed(self, full: Codes, values: Floats) -> Floats:

@@ -8,13 +8,14 @@ from pathlib import Path
 
 import numpy as np
 from active import active
+from hamming import hamming
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, rule
 
 from mipro.tpe import TPE, Choice, Settings, Space
 from mipro.tpe.acquisition import exact
-from mipro.tpe.parzen import Mixture, aitchison_aitken, hamming, uniform_mixture
+from mipro.tpe.parzen import Mixture, aitchison_aitken, uniform_mixture
 from mipro.tpe.split import Pool, shrink
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -55,7 +56,6 @@ def test_every_pmf_sums_to_one_over_the_tree(data, joint, prior, width):
     codes = codes.reshape(len(history), len(space.names))
     weights = np.array([float(n) for *_, n in history])
     for kernel in (
-        lambda c: hamming(c, width),
         lambda c: uniform_mixture(c, width),
         lambda c: aitchison_aitken(c, width * (c - 1) / c),
     ):

@@ -1,20 +1,19 @@
 import numpy as np
 import pytest
+from hamming import hamming
 
 from mipro.tpe import Choice, Space
 from mipro.tpe.acquisition import (
     any_unseen,
     best_of,
     coordinate_ascent,
-    draw_and_compare,
     exact,
     keys_of,
     leader_to_recheck,
-    log_ratio,
     worth_a_second_look,
 )
 from mipro.tpe.bound import UpperBound
-from mipro.tpe.parzen import Mixture, hamming, one_hot
+from mipro.tpe.parzen import Mixture, one_hot
 from mipro.tpe.split import Pool, shrink
 
 TREE = Space({"a": 3, "b": 2, "c": Choice(4, when=("b", 1)), "d": Choice(2, when=("c", {0, 3}))})
@@ -75,7 +74,7 @@ def test_without_optimism_the_upper_bound_orders_as_the_ratio():
     no_prior = plain(TREE, CENTRES, evidence.good, evidence.ratio, 0.2, prior=0.0, optimism=0.0)
     good = Mixture(TREE, CENTRES, evidence.good, kernels, prior=0)
     bad = Mixture(TREE, CENTRES, 1 - evidence.good, kernels, prior=0)
-    ratio = log_ratio(good, bad)(ALL)
+    ratio = good.log_pmf(ALL) - bad.log_pmf(ALL)
     bound = no_prior(ALL)
     by_ratio = np.argsort(ratio)
     assert np.all(np.diff(bound[by_ratio]) >= -1e-12)
@@ -89,13 +88,13 @@ def test_optimism_prefers_the_less_known_of_equal_shares():
     assert less > known
 
 
-def test_draws_are_from_l_and_the_best_unseen_wins():
-    good = Mixture(TREE, ALL[:3], np.ones(3), [hamming(c, 0.1) for c in TREE.sizes])
-    score = good.log_pmf
-    rng = np.random.default_rng(0)
-    found = draw_and_compare(good, score, rng, set(), draws=200)
-    assert score(np.array([found]))[0] == pytest.approx(score(ALL).max())
-    assert draw_and_compare(good, score, rng, set(keys_of(ALL))) is None
+def test_the_best_unseen_wins_and_of_none_none():
+    score = some_bound(TREE, 1)
+    ranked = np.argsort(-score(ALL), kind="stable")
+    keys = keys_of(ALL)
+    assert best_of(ALL, score(ALL), set()) == keys[ranked[0]]
+    assert best_of(ALL, score(ALL), {keys[row] for row in ranked[:3]}) == keys[ranked[3]]
+    assert best_of(ALL, score(ALL), set(keys)) is None
     assert best_of(ALL[:0], score(ALL[:0]), set()) is None
 
 

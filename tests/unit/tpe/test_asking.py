@@ -424,11 +424,13 @@ def test_other_choices_are_another_fingerprint():
 def test_apart_an_ask_starts_from_the_last_told_and_looks_at_no_mean():
     sampler = long_history(60, multivariate=False, restarts=6)
     pool, believed = sampler._history.pool, sampler._effects.believed
-    assert len(believed.mean) == 0
+    assert len(believed.mean) < len(pool.rows)  # of some scores ago
     assert believed.spread > 0 < believed.noise
-    score = sampler._upper_bound(pool, believed)
-    found = sampler._starts(pool, believed, score)
+    nothing = Posterior(np.zeros(0), np.zeros(0), believed.noise, believed.spread)
+    score = sampler._upper_bound(pool, nothing)
+    found = sampler._starts(pool, nothing, score)
     assert found[:4].tolist() == pool.codes[-4:].tolist()
-    whole = sampler._upper_bound(pool, shrink(pool))  # with all means: nothing else is asked next
     every = np.array(list(sampler.space.enumerate_codes()))
+    np.testing.assert_array_equal(score(every), sampler._upper_bound(pool, believed)(every))
+    whole = sampler._upper_bound(pool, shrink(pool))  # with all means: nothing else is asked next
     assert score(every).argmax() == whole(every).argmax()

@@ -11,13 +11,13 @@ from math import exp, log, prod, sqrt
 import numpy as np
 import pytest
 from exact_anova import exact_importance
+from hamming import hamming
 
 from mipro.tpe import TPE, Choice, Effect, RandomSampler, Space
 from mipro.tpe.bound import UpperBound
 from mipro.tpe.parzen import (
     Mixture,
     forgetting,
-    hamming,
     one_hot,
     published_density,
     uniform_mixture,
@@ -139,7 +139,7 @@ def test_sqrt_gamma_splits_as_hyperopt():
     for n in range(1, 501):
         ids, losses = np.arange(n), np.random.default_rng(n).permutation(n)
         below, above = ap_split_trials(ids, ids, ids, losses, 0.25)
-        assert len(below) == sqrt_gamma()(n)
+        assert len(below) == sqrt_gamma(n)
         assert len(above) == n - len(below)
 
 

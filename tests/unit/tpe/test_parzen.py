@@ -5,6 +5,7 @@ from math import log
 
 import numpy as np
 import pytest
+from hamming import hamming
 from scipy import stats
 
 from mipro.tpe import Choice, Space
@@ -12,7 +13,6 @@ from mipro.tpe.bound import UpperBound
 from mipro.tpe.parzen import (
     Mixture,
     aitchison_aitken,
-    hamming,
     one_hot,
     uniform_mixture,
 )
@@ -89,7 +89,6 @@ def test_kernels_are_stochastic_and_symmetric(size):
     for kernel in (
         aitchison_aitken(size, 0.3 * (size - 1) / size),
         uniform_mixture(size, 0.2),
-        hamming(size, 0.1),
     ):
         np.testing.assert_allclose(kernel.sum(axis=1), 1)
         np.testing.assert_allclose(kernel, kernel.T)

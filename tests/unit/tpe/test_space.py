@@ -194,17 +194,6 @@ def test_all_codes_are_those_enumerated_in_the_same_order(space):
     assert len(every) == space.size()
 
 
-def test_the_highest_choice_of_each_variable_stands_in_its_row_of_the_grid():
-    """Rows are as wide as the largest variable; what fills the others up is never the first top."""
-    space = Space({"a": 2, "b": 5, "c": 1, "d": 3})
-    rng = np.random.default_rng(0)
-    for _ in range(50):
-        values = rng.integers(0, 3, size=11).astype(float)  # with ties: the first of equals
-        own = np.split(values, space.offsets[1:])
-        expected = [int(part.argmax()) for part in own]
-        assert values[space.choice_grid].argmax(axis=1).tolist() == expected
-
-
 @pytest.mark.parametrize("choices", [0, (), "word", ("x", "x"), (float("nan"),)], ids=str)
 def test_what_is_wrong_with_choices_is_said_with_the_name(choices):
     with pytest.raises(ValueError, match="'slot7'"):

@@ -65,8 +65,8 @@ def test_equal_scores_stay_equal(means):
 
 
 def test_gamma_rules():
-    assert [linear_gamma()(n) for n in (1, 10, 11, 100, 250, 1000)] == [1, 1, 2, 10, 25, 25]
-    assert [sqrt_gamma()(n) for n in (1, 16, 100, 10_000, 20_000)] == [1, 1, 3, 25, 25]
+    assert [linear_gamma(n) for n in (1, 10, 11, 100, 250, 1000)] == [1, 1, 2, 10, 25, 25]
+    assert [sqrt_gamma(n) for n in (1, 16, 100, 10_000, 20_000)] == [1, 1, 3, 25, 25]
 
 
 def test_hard_membership_takes_the_highest_and_of_equals_the_earlier():
