@@ -38,7 +38,7 @@ class Classic(Sampler):
     def __init__(self, space: Space, seed: Seed = 0, *, multivariate: bool = True) -> None:
         super().__init__(space, seed)
         self.multivariate = multivariate
-        self.startup = min(10, space.size())
+        self.planned = 10
 
     def _next(self) -> Key | None:
         told, busy = self._history.told, self._history.busy

@@ -27,12 +27,11 @@ Seed: TypeAlias = int | Sequence[int] | np.random.SeedSequence | np.random.Gener
 class Sampler(ABC):
     """What a search needs of a sampler. Scores: higher is better.
 
-    ``startup``: how many distinct configurations are asked before any model is used. ``seed``: 0
-    is one like any other; a Generator is used as it is.
+    ``seed``: 0 is one like any other; a Generator is used as it is.
     """
 
     kind: ClassVar[str]
-    startup: int = 0
+    planned: int = 0  # how long a start-up is, if the space is large enough
 
     def __init__(self, space: Space, seed: Seed = 0) -> None:
         if seed is None:
@@ -47,9 +46,15 @@ class Sampler(ABC):
         return self._history.space
 
     @property
+    def startup(self) -> int:
+        """How many distinct configurations are asked before any model is used."""
+        return min(self.planned, self.space.size())
+
+    @property
     def in_startup(self) -> bool:
-        """Whether the next ask is of the start-up: told and pending are fewer than ``startup``."""
-        return len(self._history) < self.startup
+        """Whether the next ask is of the start-up: told and pending are fewer than `startup`."""
+        asked = len(self._history)
+        return asked < self.planned and asked < self.startup
 
     @property
     def observations(self) -> tuple[Observation, ...]:

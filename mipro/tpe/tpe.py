@@ -94,7 +94,7 @@ class TPE(Sampler):
         if multivariate is not None:
             settings = replace(settings, multivariate=multivariate)
         self.settings = settings
-        self.startup = _startup(space, startup, trials)
+        self.planned = _startup(startup, trials)
         self._effects = Effects(space)
         self._small = space.size() <= max(settings.exact_limit, 1)
         self._design = keys_of(space.latin(self._rng, self.startup))
@@ -203,7 +203,7 @@ class TPE(Sampler):
         return kriged(pool)
 
     def _made_with(self) -> dict[str, Any]:
-        return {"settings": asdict(self.settings), "startup": self.startup}
+        return {"settings": asdict(self.settings), "startup": self.planned}
 
 
 def top(values: Floats, count: int) -> Codes:
@@ -215,9 +215,9 @@ def top(values: Floats, count: int) -> Codes:
     return rows
 
 
-def _startup(space: Space, startup: int | None, trials: int | None) -> int:
+def _startup(startup: int | None, trials: int | None) -> int:
     if startup is None:
         startup = STARTUP if trials is None else min(STARTUP, max(1, trials // 3))
     if startup < 1:
         raise ValueError(f"startup is at least 1: a model needs something to go by, not {startup}")
-    return min(startup, space.size())
+    return startup

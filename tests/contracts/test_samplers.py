@@ -248,3 +248,15 @@ def test_where_a_variable_has_no_choice_left_something_is_asked_all_the_same(mak
         asked = make(space, 0).ask(without=without)
         space.encode(asked)
         assert "b" not in asked
+
+
+def test_a_start_up_cut_short_by_a_small_space_goes_on_as_the_space_grows(make):
+    space = Space({"a": 1})
+    sampler: Sampler = make(space, 0)
+    planned = make(LARGE, 0).startup
+    assert sampler.startup == min(1, planned)
+    run(sampler, 1)
+    grown = sampler.regrow(space.grown("a", *range(1, 30)))
+    assert grown.startup == planned
+    assert len({config["a"] for config in run(grown, max(planned - 1, 1))}) == max(planned - 1, 1)
+    assert not grown.in_startup
