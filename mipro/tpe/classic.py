@@ -28,9 +28,8 @@ from mipro.tpe.split import hard_membership, linear_gamma
 class Classic(Sampler):
     """Bergstra 2011 with the joint kernels and the settings of the Optuna library.
 
-    Ten random configurations come first; of the bad ones those before the last 25 count less and
-    less.
-    ``multivariate``: joint densities; otherwise one variable at a time.
+    Ten random configurations come first; of the bad ones those before the last 25 count less the
+    older they are. ``multivariate``: joint densities; otherwise one variable at a time.
     """
 
     kind = "classic"
