@@ -24,7 +24,7 @@ import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, Self, runtime_checkable
 
 from mipro.errors import MiproError
 
@@ -61,6 +61,22 @@ class LMError(MiproError):
     cached: bool = False
     retries: int = 0
     usage: Usage = Usage()
+
+    def copied(self) -> Self:
+        """The same error, not raised yet, with attributes of its own.
+
+        Not by `copy.copy`: where a library has registered a way to send errors elsewhere (tblib,
+        which Dask imports) that gives an error whose attributes are those of the original.
+        """
+        twin = type(self).__new__(type(self), *self.args)
+        twin.__dict__.update(self.__dict__)
+        return twin
+
+    def again(self) -> Self:
+        """The same error told to somebody else: without a call, and at no cost."""
+        twin = self.copied()
+        twin.usage, twin.retries, twin.cached = Usage(), 0, True
+        return twin
 
 
 class AuthError(LMError):

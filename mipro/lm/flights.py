@@ -7,13 +7,12 @@ them would wait out sixteen time-outs. If it is interrupted, those that wait ask
 
 from __future__ import annotations
 
-import copy
 import threading
 from collections.abc import Callable
 from concurrent.futures import CancelledError, Future
 from dataclasses import replace
 
-from mipro.lm.base import Completion, LMError, Usage
+from mipro.lm.base import Completion, LMError
 
 
 class Flights:
@@ -73,7 +72,5 @@ def _awaited(reply: Future[Completion]) -> Completion | None:
         return None
     if error is None:
         return replace(reply.result(), cached=True, retries=0)
-    told = copy.copy(error)  # each waiter's own: a shared one would mix their tracebacks
-    if isinstance(told, LMError):  # what the call took is the leader's to book
-        told.usage, told.retries, told.cached = Usage(), 0, True
-    raise told
+    # each waiter's own: a shared one would mix their tracebacks. The call is the leader's to book
+    raise error.again() if isinstance(error, LMError) else error

@@ -15,7 +15,6 @@ new (`Luggage`); what a worker had answered for an example it did not finish is 
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -159,12 +158,8 @@ class Replies:
         if first:
             self._use({digest: self._had.pop(digest)}, turn)
         reply = self._used.get(digest)
-        if first and isinstance(reply, LMError):
-            raise copy.copy(reply)
         if isinstance(reply, LMError):
-            again = copy.copy(reply)
-            again.usage, again.retries, again.cached = Usage(), 0, True
-            raise again
+            raise reply.copied() if first else reply.again()
         return reply if first or reply is None else replace(reply, cached=True, retries=0)
 
     def _keep(self, replies: Mapping[str, Reply], model: str, turn: Turn | None = None) -> None:

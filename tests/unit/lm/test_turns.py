@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import copyreg
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
@@ -43,6 +45,27 @@ def taken(lm, replies, count=2):
     return [Metered(Once(lm, replies, turn), turn.ledger) for turn in turns], turns
 
 
+@pytest.fixture(params=["plain", "registered"])
+def copies(request, monkeypatch):
+    """How errors are copied in this process. A library that sends errors elsewhere (tblib, which
+    Dask imports) registers a way of its own, and the copies that `copy` makes by it share the
+    attributes of the original.
+    """
+    table = dict(copyreg.dispatch_table)
+    table.pop(base.LMTimeoutError, None)
+    if request.param == "registered":
+        table[base.LMTimeoutError] = lambda error: (sharing, (error,))
+    monkeypatch.setattr(copyreg, "dispatch_table", table)
+    monkeypatch.setattr(copy, "dispatch_table", table)
+
+
+def sharing(error):
+    twin = type(error)(*error.args)
+    twin.__dict__ = error.__dict__
+    return twin
+
+
+@pytest.mark.usefixtures("copies")
 @pytest.mark.parametrize("resumed", [False, True])
 @pytest.mark.parametrize("order", [(0, 1, 2), (2, 1, 0), (1, 2, 0), (1, 0, 2)])
 @pytest.mark.parametrize("act", [at_once, late])
@@ -81,6 +104,7 @@ class Held(OverLM):
             assert self.released.wait(WAIT)
 
 
+@pytest.mark.usefixtures("copies")
 @pytest.mark.parametrize("act", [at_once, late])
 def test_the_first_pays_for_what_it_waited_for_while_the_second_has_not_booked_it(monkeypatch, act):
     asked, waiting = threading.Event(), threading.Event()
