@@ -117,8 +117,6 @@ def leader_to_recheck(
     return key
 
 
-def worth_a_second_look(
-    pool: Pool, posterior: Posterior, busy: Keys, optimism: float = 1.0
-) -> Key | None:
-    """Of what has been seen and is not ``busy``, the highest mean + ``optimism`` sd; or None."""
-    return best_of(pool.codes, posterior.mean + optimism * posterior.sd, busy)
+def worth_a_second_look(pool: Pool, posterior: Posterior, busy: Keys) -> Key | None:
+    """Of what has been seen and is not ``busy``, the highest mean + sd; or None."""
+    return best_of(pool.codes, posterior.mean + posterior.sd, busy)

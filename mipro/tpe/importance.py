@@ -94,7 +94,7 @@ def importance(space: Space, observations: Sequence[Observation]) -> Importance:
 
 
 class Part(NamedTuple):
-    """A component at U observed configurations: Φ_j over √m_j, no more columns than they tell."""
+    """A component at U configurations: Φ_j over √m_j; of a pair, the rest as many as they tell."""
 
     features: Floats  # (U, ≤ m_j)
     freedom: float  # m_j
@@ -105,6 +105,9 @@ def parts(space: Space, codes: Codes, found: Sequence[Component]) -> list[Part]:
     """All components, and the rest: 1[x = x']/p(x) - 1 - Σ_j Φ_j Φ_jᵀ, whatever is left."""
     features = [component.features(*codes[:, component.columns].T) for component in found]
     every = np.hstack(features)
+    for j, component in enumerate(found):  # a variable's stay whole: its choices are asked for
+        if len(component.columns) == 2 and component.freedom > len(codes):
+            features[j] = np.linalg.qr(features[j].T)[1].T  # the same Φ_j Φ_jᵀ
     values, vectors = np.linalg.eigh(np.diag(1 / density(space, codes)) - 1 - every @ every.T)
     beyond = float(space.size() - 1 - every.shape[1])  # it may be more than an integer counts
     told = int(min(beyond, len(codes)))

@@ -197,10 +197,9 @@ class Space:
     ) -> Codes:
         """Codes (count, D) drawn by ancestral sampling: each active choice is uniform.
 
-        Of a variable that has others no choice is drawn that is one of ``without``.
-
         That is uniform over the configurations only where the space is flat: a branch with many
-        variables below it is as likely as a bare one.
+        variables below it is as likely as a bare one. Of a variable that has others no choice is
+        drawn that is one of ``without``.
         """
         full = rng.integers(0, self.sizes, size=(count, len(self.sizes)))  # U{0..C_d-1}
         for d, left in enumerate(self._left(without) if without else []):

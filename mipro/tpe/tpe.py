@@ -62,7 +62,8 @@ class Settings:
 
     def __post_init__(self) -> None:
         rest = (self.curiosity, self.optimism, self.recheck, self.restarts, self.exact_limit)
-        if not (0 < self.gamma <= 1 and 0 < self.ratio < 1 and self.prior > 0 and min(rest) >= 0):
+        shares = 0 < self.gamma <= 1 and 0 < self.ratio < 1 and self.prior > 0
+        if not (shares and all(number >= 0 for number in rest)):
             ranges = "gamma in (0, 1], ratio in (0, 1), prior above 0, no other number below 0"
             raise ValueError(f"{self} is out of range: {ranges}")
 
@@ -169,11 +170,11 @@ class TPE(Sampler):
 
         The others are bad, and speak by the effects only; as all do where variables are apart.
         """
-        s = self.settings
-        best = top(posterior.mean, MOST if s.multivariate else 0)
+        how = self.settings
+        best = top(posterior.mean, MOST if how.multivariate else 0)
         mean, sd = posterior.mean[best], posterior.sd[best]
         speaking = replace(posterior, mean=mean, sd=sd)
-        good = (split.expected_improvement if s.improvement else split.above)(speaking, level)
+        good = (split.expected_improvement if how.improvement else split.above)(speaking, level)
         return self._history.hot(pool.codes[best]), good
 
     def _starts(self, pool: Pool, posterior: Posterior, score: UpperBound) -> Codes:

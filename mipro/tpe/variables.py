@@ -68,8 +68,11 @@ def resolved(specs: Sequence[tuple[str, Spec]]) -> tuple[Variable, ...]:
     declared = {name: s if isinstance(s, Choice) else Choice(s) for name, s in specs}
     free = {name: Variable(name, _choices(name, spec.choices)) for name, spec in declared.items()}
 
-    def hung(v: Variable, on: str, value: Any) -> Variable:
+    def hung(v: Variable, when: tuple[str, Any]) -> Variable:
         """The variable under its condition: active where ``on`` has the value, or one of them."""
+        if len(when) != 2:
+            raise ValueError(f"{v.name!r} depends on a name and a value, not on {when!r}")
+        on, value = when
         if on not in free:
             raise ValueError(f"{v.name!r} depends on {on!r}, which is not a variable here")
         # a frozenset may itself be a choice of the parent: then it is one value, not several
@@ -83,7 +86,8 @@ def resolved(specs: Sequence[tuple[str, Spec]]) -> tuple[Variable, ...]:
         return Variable(v.name, v.choices, names.index(on), codes, (on, set(values)))
 
     return tuple(
-        hung(free[name], *spec.when) if spec.when else free[name] for name, spec in declared.items()
+        free[name] if spec.when is None else hung(free[name], spec.when)
+        for name, spec in declared.items()
     )
 
 
@@ -110,11 +114,13 @@ def _choices(name: str, choices: int | Sequence[Hashable]) -> tuple[Hashable, ..
     values = tuple(choices)
     if not values:
         raise ValueError(f"{name!r} has no choices")
-    if not all(isinstance(value, Hashable) for value in values):
-        raise ValueError(f"{name!r} has a choice that has no hash: {some(values)}")
     if any(value != value for value in values):
         raise ValueError(f"{name!r} has a choice that does not equal itself: {some(values)}")
-    if len(set(values)) != len(values):
+    try:
+        distinct = len(set(values))
+    except TypeError as error:
+        raise ValueError(f"{name!r} has a choice without a hash: {some(values)}") from error
+    if distinct != len(values):
         raise ValueError(f"{name!r} has a choice twice: {some(values)}")
     return values
 

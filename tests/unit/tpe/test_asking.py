@@ -280,7 +280,8 @@ def test_classic_asks_for_the_best_ratio_among_24_draws_from_the_good(joint):
 @pytest.mark.parametrize(
     "wrong",
     [{"gamma": 0.0}, {"gamma": 2.0}, {"ratio": 0.0}, {"ratio": 1.0}, {"prior": 0.0}]
-    + [{name: -1} for name in ("curiosity", "optimism", "recheck", "restarts", "exact_limit")],
+    + [{name: -1} for name in ("curiosity", "optimism", "recheck", "restarts", "exact_limit")]
+    + [{name: float("nan")} for name in ("gamma", "ratio", "prior", "curiosity", "optimism")],
     ids=str,
 )
 def test_a_setting_out_of_its_range_is_refused_with_all_ranges(wrong):

@@ -138,9 +138,8 @@ def test_the_unknown_mean_has_the_width_it_is_said_to_have(draws):
 
 
 def test_choices_never_tried_are_drawn_given_those_that_were(draws):
-    """Two of five choices told all but exactly, σ known by its prior only: against brute force.
-
-    Of a draw the tried two are as told but for a mean; the untried three sum to what is missing.
+    """Two of five choices told all but exactly: in each draw they differ as told, and the untried
+    three, which nothing tells apart, sum to what is missing and are alike in law.
     """
     draws(6_000)
     space = Space({"a": 5})
@@ -152,7 +151,6 @@ def test_choices_never_tried_are_drawn_given_those_that_were(draws):
     effects = own @ component.features(np.arange(5)).T  # (6,000, 5)
     np.testing.assert_allclose(effects.sum(axis=1), 0, atol=1e-9)
     np.testing.assert_allclose(effects[:, 1] - effects[:, 4], 2, atol=0.1)
-    # alike in law: what is not known of one untried choice is not known of the others
     low, high = np.quantile(effects[:, [0, 2, 3]], (0.1, 0.9), axis=0)
     assert np.ptp(low) < 0.15 * (high - low).mean()
     assert np.ptp(high) < 0.15 * (high - low).mean()

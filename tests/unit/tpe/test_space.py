@@ -84,6 +84,8 @@ def test_validate_names_the_variable_and_the_value(tree, config, named):
         ([("a", 1), ("a", 2)], "named twice"),
         ({"a": Choice(2, when=("q", 0))}, "not a variable"),
         ({"a": 2, "b": Choice(2, when=("a", 7))}, "7"),
+        ({"a": 2, "b": Choice(2, when=("a",))}, "'b' .*a name and a value"),
+        ({"a": 2, "b": Choice(2, when=())}, "'b' .*a name and a value"),
         ({"a": 2, "b": Choice(2, when=("a", set()))}, "never active"),
         ({"a": Choice(2, when=("b", 0)), "b": Choice(2, when=("a", 0))}, "circle"),
     ],
@@ -207,7 +209,7 @@ def test_growing_a_parent_by_a_set_of_its_values_leaves_the_conditions():
     assert active(grown, {"a": frozenset({"x"})}) == ("a",)
 
 
-@pytest.mark.parametrize("choices", [([1], [2]), ({}, 1)])
+@pytest.mark.parametrize("choices", [([1], [2]), ({}, 1), (("x", [1]), "y")])
 def test_choices_that_cannot_be_looked_up_are_refused_by_name(choices):
     with pytest.raises(ValueError, match=r"'a' has a choice .* hash"):
         Space({"a": choices})
