@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from mipro.tpe import TPE, RandomSampler, Sampler, Space
+from mipro.tpe import TPE, Classic, RandomSampler, Sampler, Space
 
 Key = tuple[int, ...]
 
@@ -112,6 +112,7 @@ OURS: dict[str, Callable[[Space, int, int], Search]] = {
     "planned": lambda space, seed, trials: Ours(TPE(space, seed, trials=trials)),
     "independent": lambda space, seed, trials: Ours(TPE(space, seed, multivariate=False)),
     "classic": lambda space, seed, trials: Ours(TPE.classic(space, seed)),
+    "classic, learned": lambda space, seed, trials: Ours(Classic(space, seed, learned=True)),
 }
 OTHERS: dict[str, Callable[[Space, int, int], Search]] = {
     "random": lambda space, seed, trials: Ours(RandomSampler(space, seed)),

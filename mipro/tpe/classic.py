@@ -30,13 +30,17 @@ class Classic(Sampler):
 
     Ten random configurations come first; of the bad ones those before the last 25 count less the
     older they are. ``multivariate``: joint densities; otherwise one variable at a time.
+    ``learned``, which is not as published: the bandwidth of each density by its leave-one-out
+    likelihood, in a time that grows as the square of the trials.
     """
 
     kind = "classic"
 
-    def __init__(self, space: Space, seed: Seed = 0, *, multivariate: bool = True) -> None:
+    def __init__(
+        self, space: Space, seed: Seed = 0, *, multivariate: bool = True, learned: bool = False
+    ) -> None:
         super().__init__(space, seed)
-        self.multivariate = multivariate
+        self.multivariate, self.learned = multivariate, learned
         self.planned = 10
 
     def _next(self) -> Key | None:
@@ -47,7 +51,9 @@ class Classic(Sampler):
         scores = np.array([one.score for one in told])
         good = hard_membership(scores, linear_gamma(len(told))).astype(bool)
         l_x, g_x = (
-            published_density(self.space, codes[part], prior=1.0, joint=self.multivariate)
+            published_density(
+                self.space, codes[part], 1.0, joint=self.multivariate, learned=self.learned
+            )
             for part in (good, ~good)
         )
         draws = l_x.sample(self._rng, 24)
@@ -55,4 +61,4 @@ class Classic(Sampler):
         return self._unseen() if found is None else found
 
     def _made_with(self) -> dict[str, Any]:
-        return {"multivariate": self.multivariate}
+        return {"multivariate": self.multivariate, "learned": self.learned}

@@ -37,6 +37,8 @@ from mipro.tpe.space import INACTIVE, Codes, Space
 
 Floats = NDArray[np.float64]
 
+SMOOTHINGS = (0.01, 0.03, 0.1, 0.3, 1.0)  # α, where it is learned
+
 
 def aitchison_aitken(size: int, bandwidth: float) -> Floats:
     """k(v|c) = 1 - b where v = c, else b / (C_d - 1). (C_d, C_d); Watanabe 2023, eq. 11.
@@ -159,11 +161,51 @@ def _categorical(rng: np.random.Generator, p: Floats) -> Codes:
     return np.asarray((u >= cumulative).sum(axis=1))
 
 
-def published_density(space: Space, codes: Codes, prior: float, *, joint: bool) -> Mixture:
-    """l(x) or g(x) from ``codes`` (n, D), oldest first, as the Optuna library makes it."""
-    smoothing = prior / (len(codes) + 1)
-    kernels = [uniform_mixture(size, smoothing) for size in space.sizes]
-    return Mixture(space, codes, forgetting(len(codes)), kernels, prior=prior, joint=joint)
+def left_out(
+    space: Space,
+    codes: Codes,
+    weights: Floats,
+    kernels: list[Floats],
+    *,
+    prior: float = 1.0,
+    joint: bool = True,
+) -> float:
+    """Σ_i log p(x_i), each under the mixture of all the others and the prior (> 0).
+
+    By this leave-one-out likelihood a bandwidth is learned: without leaving x_i out the narrowest
+    kernel would win, for every centre is likely under itself. Time and memory grow as n².
+    """
+    centres = np.vstack([codes, np.full((1, len(space.sizes)), INACTIVE)])
+    rows, hot, each = log_rows(centres, kernels), one_hot(space, codes), np.arange(len(codes))
+    total = 0.0
+    for d in [None] if joint else range(len(space.sizes)):
+        own = slice(None) if d is None else space.column_of_choice == d
+        speaks = np.append(weights, prior)  # (n+1,)
+        if d is not None:
+            speaks[:-1] *= codes[:, d] != INACTIVE
+        near = speaks[:, None] * np.exp(rows[:, own] @ hot[:, own].T)  # (n+1, n)
+        near[each, each] = 0.0
+        total += float(np.log(near.sum(axis=0) / (speaks.sum() - speaks[:-1])).sum())
+    return total
+
+
+def published_density(
+    space: Space, codes: Codes, prior: float, *, joint: bool, learned: bool = False
+) -> Mixture:
+    """l(x) or g(x) from ``codes`` (n, D), oldest first, as the Optuna library makes it.
+
+    There α is prior / (n + 1). Where it is ``learned`` it is the likeliest of `SMOOTHINGS`.
+    """
+    weights = forgetting(len(codes))
+
+    def kernels(alpha: float) -> list[Floats]:
+        return [uniform_mixture(size, alpha) for size in space.sizes]
+
+    def likelihood(alpha: float) -> float:
+        return left_out(space, codes, weights, kernels(alpha), prior=prior, joint=joint)
+
+    alpha = max(SMOOTHINGS, key=likelihood) if learned else prior / (len(codes) + 1)
+    return Mixture(space, codes, weights, kernels(alpha), prior=prior, joint=joint)
 
 
 def forgetting(count: int, keep: int = 25) -> Floats:

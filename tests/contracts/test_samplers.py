@@ -24,6 +24,7 @@ MAKERS = {
     "tpe": (lambda space, seed: TPE(space, seed, startup=4), TPE),
     "tpe independent": (lambda space, seed: TPE(space, seed, startup=4, multivariate=False), TPE),
     "tpe classic": (TPE.classic, Classic),
+    "tpe classic learned": (lambda space, seed: Classic(space, seed, learned=True), Classic),
     "tpe classic independent": (
         lambda space, seed: TPE.classic(space, seed, multivariate=False),
         Classic,

@@ -13,7 +13,9 @@ from mipro.tpe.bound import UpperBound
 from mipro.tpe.parzen import (
     Mixture,
     aitchison_aitken,
+    left_out,
     one_hot,
+    published_density,
     uniform_mixture,
 )
 
@@ -210,3 +212,42 @@ def test_evidence_is_the_share_of_l_in_l_and_g_with_one_kernel():
     g_x = Mixture(TREE, np.array(CENTRES), 1 - good, kernels, prior=0).pmf(ALL)
     gamma = good.mean()
     np.testing.assert_allclose(a / n, gamma * l_x / (gamma * l_x + (1 - gamma) * g_x))
+
+
+# --- a bandwidth that is learned -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("joint", [True, False])
+@pytest.mark.parametrize("alpha", [0.01, 0.3])
+def test_left_out_is_the_likelihood_of_each_under_a_mixture_of_the_others(joint, alpha):
+    rng = np.random.default_rng(4)
+    codes, weights = TREE.sample_codes(rng, 14), rng.random(14)
+    kernels = [uniform_mixture(size, alpha) for size in TREE.sizes]
+    total = 0.0
+    for i in range(14):
+        others = np.arange(14) != i
+        mixture = Mixture(TREE, codes[others], weights[others], kernels, prior=0.7, joint=joint)
+        total += float(mixture.log_pmf(codes[i : i + 1])[0])
+    assert left_out(TREE, codes, weights, kernels, prior=0.7, joint=joint) == pytest.approx(total)
+
+
+@pytest.mark.parametrize("joint", [True, False])
+def test_a_learned_bandwidth_is_narrow_where_observations_agree_and_wide_where_not(joint):
+    space, rng = Space({"a": 8, "b": 8, "c": 8}), np.random.default_rng(0)
+    alike = np.tile([[3, 1, 6]], (20, 1))
+    alone = np.array([[a, 7 - a, 3 * a % 8] for a in range(8)])
+    at = {}
+    for name, codes in (("alike", alike), ("alone", alone[rng.permutation(8)[:5]])):
+        learned = published_density(space, codes, 1.0, joint=joint, learned=True)
+        by_rule = published_density(space, codes, 1.0, joint=joint)
+        at[name] = float((learned.log_pmf(codes) - by_rule.log_pmf(codes)).mean())
+    assert at["alike"] > 0 > at["alone"]
+
+
+def test_with_nothing_seen_there_is_nothing_to_learn():
+    nothing = np.zeros((0, 4), dtype=np.int64)
+    learned, by_rule = (
+        published_density(TREE, nothing, 1.0, joint=True, learned=each).pmf(ALL)
+        for each in (True, False)
+    )
+    np.testing.assert_allclose(learned, by_rule)
