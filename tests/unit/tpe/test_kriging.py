@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from fractions import Fraction
-from math import exp, log
+from math import exp
 
 import numpy as np
 import pytest
-from scipy.stats import multivariate_normal
 
-from mipro.tpe import TPE, Choice, Space, kriging
+from mipro.tpe import TPE, Choice, Space
 from mipro.tpe.kriging import kriged
 from mipro.tpe.split import Pool, shrink
 
@@ -26,60 +25,48 @@ def told(seed, count=12):
     return Pool.of(keys, scores, ns)
 
 
-def likeness(codes, ratio):
+def likeness(codes):
     """k of every pair, one pair at a time."""
+    vary = sum(len(set(column)) > 1 for column in zip(*codes, strict=True))
     return np.array(
-        [[ratio ** sum(x != y for x, y in zip(u, v, strict=True)) for v in codes] for u in codes]
+        [
+            [
+                1.0
+                if u == v
+                else 0.99 * exp(-sum(x != y for x, y in zip(u, v, strict=True)) / vary)
+                for v in codes
+            ]
+            for u in codes
+        ]
     )
 
 
-def at(pool, *ratios):
-    """`kriged` with these λ alone."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(kriging, "RATIOS", ratios)
-        return kriged(pool)
-
-
-def by_hand(pool, ratio):
-    """θ and the restricted likelihood by dense inverses."""
+def by_hand(pool):
+    """θ by dense inverses."""
     base, count = shrink(pool), len(pool.n)
-    k = likeness(pool.codes.tolist(), ratio)
+    k = likeness(pool.codes.tolist())
     unlike = np.mean([1 - k[u, v] for u in range(count) for v in range(count) if u != v])
     prior, one = base.spread / unlike * k, np.ones(count)
-    c = prior + np.diag(base.noise / pool.n)
-    inverse = np.linalg.inv(c)
+    inverse = np.linalg.inv(prior + np.diag(base.noise / pool.n))
     mu = one @ inverse @ pool.mean / (one @ inverse @ one)
-    rest = pool.mean - mu
-    likelihood = -0.5 * rest @ inverse @ rest - 0.5 * log(np.linalg.det(c))
-    likelihood -= 0.5 * log(one @ inverse @ one)
-    return mu + prior @ inverse @ rest, likelihood
-
-
-def averaged(pool, ratios):
-    found = [by_hand(pool, ratio) for ratio in ratios]
-    top = max(likelihood for _, likelihood in found)
-    weights = [exp(likelihood - top) for _, likelihood in found]
-    return sum(w * mean for w, (mean, _) in zip(weights, found, strict=True)) / sum(weights)
-
-
-RATIOS = (0.3, 0.5, 0.65, 0.8, 0.9, 0.95)
+    return mu + prior @ inverse @ (pool.mean - mu)
 
 
 @pytest.mark.parametrize("seed", range(8))
 def test_it_is_the_posterior_by_dense_algebra(seed):
     pool = told(seed)
-    for ratio in (0.3, 0.65, 0.9):
-        np.testing.assert_allclose(at(pool, ratio), by_hand(pool, ratio)[0], rtol=1e-7)
-    np.testing.assert_allclose(kriged(pool), averaged(pool, RATIOS), rtol=1e-7)
+    np.testing.assert_allclose(kriged(pool), by_hand(pool), rtol=1e-9)
 
 
 def test_three_configurations_in_rational_numbers():
     """The mean in fractions: Gauss's elimination on C x = [y, 1], no floating point."""
     pool = Pool.of([(0, 0), (0, 1), (2, 1)], [0.25, 0.5, 0.75], [4, 8, 4])
     base = shrink(pool)
-    # k: 1 between those that differ in one of two variables, λ = 1/2; mean of 1-k is 7/12
-    k = [[Fraction(1, 2) ** d for d in row] for row in ((0, 1, 2), (1, 0, 1), (2, 1, 0))]
-    scale = Fraction(base.spread) / Fraction(7, 12)
+    # each differs from the next in one of two variables, and the ends in both
+    root = Fraction(exp(-1 / 2))
+    near, far = Fraction(99, 100) * root, Fraction(99, 100) * root**2
+    k = [[1, near, far], [near, 1, near], [far, near, 1]]
+    scale = Fraction(base.spread) / (1 - (4 * near + 2 * far) / 6)
     noise = [Fraction(base.noise) / n for n in (4, 8, 4)]
     y = [Fraction(1, 4), Fraction(1, 2), Fraction(3, 4)]
     rows = [
@@ -93,35 +80,25 @@ def test_three_configurations_in_rational_numbers():
                 rows[q] = [x - rows[q][p] * z for x, z in zip(rows[q], rows[p], strict=True)]
     mu = sum(row[3] for row in rows) / sum(row[4] for row in rows)
     expected = [y[u] - noise[u] * (rows[u][3] - mu * rows[u][4]) for u in range(3)]
-    found = at(pool, 0.5)
-    np.testing.assert_allclose(found, [float(x) for x in expected], rtol=1e-7)
+    np.testing.assert_allclose(kriged(pool), [float(x) for x in expected], rtol=1e-9)
 
 
-def test_the_weights_are_the_marginal_likelihood_integrated_over_every_mean():
-    """Three scores: ∫ N(y; μ1, C) dμ is the density of their two differences alone."""
-    pool = Pool.of([(0, 0), (0, 1), (1, 2)], [0.2, 0.7, 0.4], [10, 20, 40])
-    base, apart = shrink(pool), np.array([[1.0, -1, 0], [0, 1, -1]])
-    weights = []
-    for ratio in (0.3, 0.8):
-        k = likeness(pool.codes.tolist(), ratio)
-        c = base.spread / (1 - (k.sum() - 3) / 6) * k + np.diag(base.noise / pool.n)
-        differences = multivariate_normal(cov=apart @ c @ apart.T)
-        weights.append(differences.pdf(apart @ pool.mean))
-    each = np.array([at(pool, ratio) for ratio in (0.3, 0.8)])
-    expected = np.array(weights) @ each / sum(weights)
-    np.testing.assert_allclose(at(pool, 0.3, 0.8), expected, rtol=1e-7)
-
-
-@pytest.mark.parametrize("seed", range(5))
-def test_without_likeness_it_is_shrinking_to_the_mean_of_configurations(seed):
-    pool = told(seed)
+def test_of_one_variable_it_is_shrinking_to_the_mean_of_configurations():
+    """All are as unlike as any: nobody has nearer neighbours."""
+    pool = Pool.of([(a, 7) for a in range(5)], [0.2, 0.4, 0.9, 0.6, 0.5], [10, 20, 20, 40, 10])
     base = shrink(pool)
     weight = 1 / (base.spread + base.noise / pool.n)
     mu = weight @ pool.mean / weight.sum()
     s = base.noise / base.spread
     expected = (pool.n * pool.mean + s * mu) / (pool.n + s)
-    np.testing.assert_allclose(at(pool, 0.0), expected, rtol=1e-7)
-    np.testing.assert_allclose(at(pool, 1e-9), expected, rtol=1e-6)
+    np.testing.assert_allclose(kriged(pool), expected, rtol=1e-9)
+
+
+def test_a_variable_of_one_value_changes_nothing():
+    pool = told(0)
+    keys = [(*key, 5, -1) for key in pool.codes.tolist()]
+    wider = Pool.of(keys, pool.mean, pool.n)
+    np.testing.assert_allclose(kriged(wider), kriged(pool), rtol=1e-12)
 
 
 def test_what_neighbours_score_counts_and_more_the_nearer_they_are():
@@ -139,12 +116,12 @@ def test_inactive_variables_are_alike_where_both_are_and_differ_where_one_is():
     pool = Pool.of(keys, [0.2, 0.3, 0.9, 0.6], [20, 30, 10, 20])
     differ = np.array([[0, 1, 3, 3], [1, 0, 4, 4], [3, 4, 0, 1], [3, 4, 1, 0]])
     base = shrink(pool)
-    k = 0.7**differ
+    k = np.where(differ == 0, 1.0, 0.99 * np.exp(-differ / 4))
     prior = base.spread / (1 - (k.sum() - 4) / 12) * k
     inverse = np.linalg.inv(prior + np.diag(base.noise / pool.n))
     mu = inverse.sum(axis=0) @ pool.mean / inverse.sum()
     expected = mu + prior @ inverse @ (pool.mean - mu)
-    np.testing.assert_allclose(at(pool, 0.7), expected, rtol=1e-7)
+    np.testing.assert_allclose(kriged(pool), expected, rtol=1e-9)
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -223,13 +200,11 @@ def test_of_a_long_history_only_the_best_lend_to_one_another():
     rng = np.random.default_rng(0)
     pool = Pool.of([*keys, keys[3]], [*(a + 0.1 * rng.normal() for a, _ in keys), 2.0], [20] * 31)
     alone = shrink(pool)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(kriging, "RATIOS", (0.8,))
-        means = kriged(pool, most=12)
+    means = kriged(pool, most=12)
     best = np.sort(np.argsort(-alone.mean, kind="stable")[:12])
     rest = np.setdiff1d(np.arange(30), best)
     np.testing.assert_array_equal(means[rest], alone.mean[rest])
-    k = likeness(pool.codes[best].tolist(), 0.8)
+    k = likeness(pool.codes[best].tolist())
     prior = alone.spread / (1 - (k.sum() - 12) / 132) * k
     inverse = np.linalg.inv(prior + np.diag(alone.noise / pool.n[best]))
     mu = inverse.sum(axis=0) @ pool.mean[best] / inverse.sum()
@@ -241,7 +216,7 @@ def test_it_is_nearer_the_truth_than_shrinking_where_neighbours_are_alike():
     """Drawn from the prior itself, 60 instances: mean square error, 3 standard errors below."""
     space = Space({"a": 4, "b": 4, "c": 4})
     codes = np.array([space.key(config) for config in space.enumerate()])
-    root = np.linalg.cholesky(0.02 * likeness(codes.tolist(), 0.7))
+    root = np.linalg.cholesky(0.04 * likeness(codes.tolist()))
     gains = []
     for seed in range(60):
         rng = np.random.default_rng(seed)
