@@ -26,17 +26,23 @@ def keys_of(codes: Codes) -> list[Key]:
     return [tuple(row) for row in codes.tolist()]
 
 
-def best_of(codes: Codes, values: Floats, seen: Keys) -> Key | None:
-    """The unseen row (N, D) with the highest of the values (N,); the first of equals."""
-    keys = keys_of(codes)
-    order = np.argsort(-values, kind="stable").tolist()
-    return next((keys[row] for row in order if keys[row] not in seen), None)
+def best_of(values: Floats, row: Callable[[int], Codes], seen: Keys) -> Key | None:
+    """The unseen one of N with the highest of the values (N,) above -∞; the first of equals.
+
+    ``row`` says what codes (D,) the value at a place is of.
+    """
+    left = values.copy()
+    while len(left) and left[at := int(left.argmax())] > -np.inf:
+        if (key := tuple(row(at).tolist())) not in seen:
+            return key
+        left[at] = -np.inf
+    return None
 
 
 def exact(space: Space, score: Acquisition, seen: Keys) -> Key | None:
     """The best unseen configuration by enumerating all of them; None if all are seen."""
     codes = space.all_codes()
-    return best_of(codes, score(codes), seen)
+    return best_of(score(codes), codes.__getitem__, seen)
 
 
 def coordinate_ascent(
@@ -61,30 +67,22 @@ def coordinate_ascent(
     for _ in range(steps - 1):
         to = values.argmax(axis=1)
         slot = space.column_of_choice[to]
-        choice = to - space.offsets[slot]
+        choice = space.code_of_choice[to]
         if (full[rows, slot] == choice).all():  # a row is among its own moves
             break
         full[rows, slot] = choice
         values = moves(full)
     # it is there once for every variable: once is enough
     values[rows[:, None], (full + space.offsets)[:, 1:]] = -np.inf
-    return _best_move(space, full, values, seen)
 
+    def row(at: int) -> Codes:
+        codes = full[at // values.shape[1]].copy()
+        choice = at % values.shape[1]
+        codes[space.column_of_choice[choice]] = space.code_of_choice[choice]
+        pruned: Codes = space.prune(codes[None])[0]
+        return pruned
 
-def _best_move(space: Space, full: Codes, values: Floats, seen: Keys) -> Key | None:
-    """The unseen configuration with the highest value among moves (R, C) from ``full`` (R, D)."""
-    left = values.ravel()
-    while left[at := int(left.argmax())] > -np.inf:
-        row, choice = divmod(at, values.shape[1])
-        slot = int(space.column_of_choice[choice])
-        codes = full[row].copy()
-        codes[slot] = choice - space.offsets[slot]
-        codes = codes if space.is_flat else space.prune(codes[None])[0]
-        key: Key = tuple(codes.tolist())
-        if key not in seen:
-            return key
-        left[at] = -np.inf
-    return None
+    return best_of(values.ravel(), row, seen)
 
 
 def any_unseen(
@@ -101,22 +99,23 @@ def any_unseen(
 
 
 def leader_to_recheck(
-    pool: Pool, posterior: Posterior, busy: Keys, *, every: int, examples: float
+    pool: Pool, noise: float, busy: Keys, *, every: int, examples: float
 ) -> Key | None:
     """The leader by mean score, if it leads on too few examples; None if it may stand.
 
     A leader is a maximum over noisy scores, so it is the likeliest to be flattered, and it is
     what is recommended in the end: a further look at it pays more than a new configuration.
     The more were tried, the more it is flattered. With r = max(1, U/``every``), rounded, it may
-    stand with more than (r + ½)·``examples`` examples behind it, and while it is ``busy``.
+    stand with more than (r + ½)·``examples`` examples behind it, and while it is ``busy``. With
+    ``every`` = 0, or without ``noise``, σ², it always may.
     """
-    leader, looks = int(np.argmax(pool.mean)), max(1, round(len(pool.rows) / every))
+    leader, looks = int(np.argmax(pool.mean)), max(1, round(len(pool.rows) / max(every, 1)))
     key: Key = tuple(pool.codes[leader].tolist())
-    if key in busy or posterior.noise == 0 or pool.n[leader] > (0.5 + looks) * examples:
+    if not every or not noise or key in busy or pool.n[leader] > (0.5 + looks) * examples:
         return None
     return key
 
 
 def worth_a_second_look(pool: Pool, posterior: Posterior, busy: Keys) -> Key | None:
     """Of what has been seen and is not ``busy``, the highest mean + sd; or None."""
-    return best_of(pool.codes, posterior.mean + posterior.sd, busy)
+    return best_of(posterior.mean + posterior.sd, pool.codes.__getitem__, busy)

@@ -57,7 +57,7 @@ class Classic(Sampler):
             for part in (good, ~good)
         )
         draws = l_x.sample(self._rng, 24)
-        found = best_of(draws, l_x.log_pmf(draws) - g_x.log_pmf(draws), busy)
+        found = best_of(l_x.log_pmf(draws) - g_x.log_pmf(draws), draws.__getitem__, busy)
         return self._unseen() if found is None else found
 
     def _made_with(self) -> dict[str, Any]:

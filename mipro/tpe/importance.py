@@ -18,13 +18,13 @@ the noise of minibatches is in no share. Unseen choices, and pairs hardly seen, 
 | w_j    | their coefficients                                                          | (m_j,)   |
 | G      | values g_j(x_u)                                                             | (U, J)   |
 | σ_j    | scale of component j (its sign has no meaning)                              | (J,)     |
-| λ_j    | width of the prior of σ_j, one of `WIDTHS`                                  | (J,)     |
-| π      | how common each width is among main effects, pairs, rest, (nothing)         | (4, 5)   |
+| λ_j    | width of the prior of σ_j                                                   | (J,)     |
+| s_j    | typical scale: `TYPICAL` over the root of how many are of its order         | (J,)     |
 
-σ_j ~ N(0, λ_j²), λ_j ~ π of its order, π ~ Dirichlet(1, ..., 1): a mixture from "nothing" to "as
-much as all that is seen" (BayesR: Erbe et al. 2012), learned, so that forty pairs that do nothing
-do not add up to something. All of it is sampled by Gibbs in the non-centred form
-(Papaspiliopoulos, Roberts, Sköld 2007): w given σ, σ given w, λ given σ, π given λ.
+σ_j ~ N(0, λ_j²), λ_j² ~ inverse χ² of one degree and scale s_j², which makes σ_j Cauchy: most
+components do next to nothing, any may do much, and forty pairs that do nothing do not add up to
+something. All of it is sampled by Gibbs in the non-centred form (Papaspiliopoulos, Roberts, Sköld
+2007): w given σ, σ given w, λ given σ.
 """
 
 from __future__ import annotations
@@ -41,11 +41,10 @@ from mipro.tpe.parzen import Floats
 from mipro.tpe.space import Codes, Space
 from mipro.tpe.split import Pool, are_counts, example_variance
 
-WIDTHS = np.array([0.01, 0.03, 0.1, 0.3, 1.0])
+TYPICAL = 0.1
 MEAN_WIDTH = 3.0  # prior sd of μ: trials may all lie well above the space's mean
-GUESS = 3.0  # a guessed σ² counts as so many configurations
+SURE, GUESS = 1e9, 3.0  # for how many configurations σ² counts: a Bernoulli's, a guessed one
 WARM_UP, DRAWS = 100, 300
-LEVELS = (0.025, 0.975)
 
 
 def importance(space: Space, observations: Sequence[Observation]) -> Importance:
@@ -57,39 +56,36 @@ def importance(space: Space, observations: Sequence[Observation]) -> Importance:
     have a fixed seed: the same trials, the same answer. Fewer than 3 configurations, or scores all
     equal and without noise: nothing is known (see `Importance`).
     """
-    pool = Pool.of(
-        [space.key(o.config) for o in observations],
-        [o.score for o in observations],
-        [o.n for o in observations],
-    )
-    pairs, unit = list(combinations(space.names, 2)), 0.0
-    if len(pool.rows) > 2 and space.size() > 1:
-        noise = example_variance(pool) / pool.n
-        unit = float(np.sqrt(max(pool.mean.var(), noise.mean())))
-    if unit <= 1e-12 * float(np.abs(pool.mean).max(initial=0.0)):
-        any_share = Effect(0.0, 0.0, 1.0)
-        mains, both = dict.fromkeys(space.names, any_share), dict.fromkeys(pairs, any_share)
-        return Importance(mains, both, {}, any_share, None)
+    pool = Pool(len(space.names))
+    for told in observations:
+        pool.add(space.key(told.config), told.score, told.n)
+    names, pairs, any_share = space.names, [*combinations(space.names, 2)], Effect(0.0, 0.0, 1.0)
+    main, both = dict.fromkeys(names, any_share), dict.fromkeys(pairs, any_share)
+    unknown = Importance(main, both, {}, any_share, None)
+    if len(pool.rows) < 3 or space.size() == 1:
+        return unknown
+    noise = example_variance(pool) / pool.n
+    unit = float(np.sqrt(max(pool.mean.var(), noise.mean())))
+    if unit <= 1e-12 * np.abs(pool.mean).max():
+        return unknown
     found = components(space)
-    model = parts(space, pool.codes, found)
-    y, counted = (pool.mean - pool.mean.mean()) / unit, are_counts(pool)  # then σ² is Bernoulli's
     tables = [found[d].features(np.arange(size)) for d, size in enumerate(space.sizes)]
+    y, sure = (pool.mean - pool.mean.mean()) / unit, SURE if are_counts(pool) else GUESS
     variances, effects = [], []
-    for variance, w in posterior(model, y, noise / unit**2, known=counted):
+    for variance, w in posterior(parts(space, pool.codes, found), y, noise / unit**2, sure):
         variances.append(variance)
         effects.append(np.concatenate([f @ own for f, own in zip(tables, w, strict=False)]))
-    total = np.sum(variances, axis=1)
-    shares = [_effect(share) for share in np.transpose(variances) / total]
-    each = [_effect(unit * effect) for effect in np.transpose(effects)]  # choice
+    total = np.sum(variances, axis=1, keepdims=True)
+    shares, each = _effects(variances / total), _effects(unit * np.array(effects))
     return Importance(
-        main=dict(zip(space.names, shares, strict=False)),
-        pairs=dict(zip(pairs, shares[len(space.names) : -1], strict=True)),
+        main=dict(zip(names, shares, strict=False)),
+        pairs=dict(zip(pairs, shares[len(names) : -1], strict=True)),
         choices={
             v.name: dict(zip(v.choices, each[start:], strict=False))
             for v, start in zip(space.variables, space.offsets, strict=True)
         },
         rest=shares[-1],
-        spread=_effect(unit * np.sqrt(total)),
+        spread=_effects(unit * np.sqrt(total))[0],
     )
 
 
@@ -98,7 +94,7 @@ class Part(NamedTuple):
 
     features: Floats  # (U, ≤ m_j)
     freedom: float  # m_j
-    order: int  # 0 a variable's, 1 a pair's, 2 the rest, 3 nothing at all
+    typical: float  # s_j
 
 
 def parts(space: Space, codes: Codes, found: Sequence[Component]) -> list[Part]:
@@ -113,29 +109,31 @@ def parts(space: Space, codes: Codes, found: Sequence[Component]) -> list[Part]:
     told = int(min(beyond, len(codes)))
     features.append((vectors * np.sqrt(np.maximum(values, 0.0)))[:, len(codes) - told :])
     freedom = [*(float(component.freedom) for component in found), beyond]
-    order = [*(len(component.columns) - 1 for component in found), 2]
+    order = [*(len(component.columns) for component in found), 3]
+    typical = TYPICAL / np.sqrt(np.bincount(order)[order])
     return [
-        Part(phi / np.sqrt(max(m, 1)), m, o if m else 3)
-        for phi, m, o in zip(features, freedom, order, strict=True)
+        Part(phi / np.sqrt(max(m, 1)), m, s)
+        for phi, m, s in zip(features, freedom, typical.tolist(), strict=True)
     ]
 
 
 def posterior(
-    model: Sequence[Part], y: Floats, told: Floats, *, known: bool
+    model: Sequence[Part], y: Floats, told: Floats, sure: float
 ) -> Iterator[tuple[Floats, list[Floats]]]:
     """Draws by Gibbs of V_j, (J,), and of each component's coefficients in Φ_j.
 
-    ``y`` and ``told``, its noise variances, are (U,); not ``known``, they are a guess.
+    ``y`` and ``told``, its noise variances, are (U,), these as sure as ``sure`` configurations.
     """
-    rng, U, J = np.random.default_rng(0), len(y), len(model)
-    features, freedom, orders = zip(*model, strict=True)
-    kernels, order = np.array([phi @ phi.T for phi in features]), np.array(orders)
+    rng, U = np.random.default_rng(0), len(y)
+    features = [part.features for part in model]
+    kernels = np.array([phi @ phi.T for phi in features])
+    freedom, typical = np.array([part[1:] for part in model]).T  # (J,)
     noise = told = np.asarray(np.maximum(told, 1e-6))  # keeps the systems below solvable
-    sigma: Floats = 0.3 / np.sqrt(np.bincount(order)[order])
-    widths, common = np.full(J, 0.3), np.full((4, len(WIDTHS)), 1 / len(WIDTHS))
+    sigma = widths = 3 * typical
     for draw in range(-WARM_UP, DRAWS):
         # w given σ by Matheron's rule: a draw from the prior, corrected by how far its data are off
-        w, mean = [rng.normal(size=phi.shape[1]) for phi in features], rng.normal(0, MEAN_WIDTH)
+        w: list[Floats] = [rng.normal(size=(phi.shape[1],)) for phi in features]
+        mean = rng.normal(0, MEAN_WIDTH)
         off = y - mean - _values(features, w) @ sigma - np.sqrt(noise) * rng.normal(size=U)
         covariance = np.tensordot(sigma**2, kernels, 1) + MEAN_WIDTH**2 + np.diag(noise)
         a = np.linalg.solve(covariance, off)  # (U,)
@@ -145,16 +143,14 @@ def posterior(
         G = _values(features, w)
         weighted = G / noise[:, None]
         half = np.linalg.cholesky(G.T @ weighted + np.diag(widths**-2.0))
-        sigma = np.linalg.solve(half, weighted.T @ (y - mean)) + rng.normal(size=J)
-        sigma = np.asarray(np.linalg.solve(half.T, sigma))  # N(H⁻¹b, H⁻¹), H = half halfᵀ
-        widths, common = _mixture(order, sigma, common, rng)
-        if not known:  # σ² given the rest: scaled inverse χ², `example_variance` its guess
-            error = float(((y - mean - G @ sigma) ** 2 / told).sum())
-            noise = told * max((GUESS + error) / rng.chisquare(GUESS + U), 1e-6 / told.min())
+        sigma = np.linalg.solve(half, weighted.T @ (y - mean)) + rng.normal(size=len(model))
+        sigma = np.linalg.solve(half.T, sigma)  # N(H⁻¹b, H⁻¹), H = half halfᵀ
+        # λ² given σ, and σ² given the rest, `told` its guess: scaled inverse χ²
+        widths = np.sqrt((typical**2 + sigma**2) / rng.chisquare(2, size=len(model)))
+        error = float(((y - mean - G @ sigma) ** 2 / told).sum())
+        noise = told * max((sure + error) / rng.chisquare(sure + U), 1e-6 / told.min())
         if draw >= 0:
-            unseen = [
-                2 * rng.standard_gamma((m - len(z)) / 2) for m, z in zip(freedom, w, strict=True)
-            ]
+            unseen = 2 * rng.standard_gamma((freedom - [len(z) for z in w]) / 2)
             scale = sigma / np.sqrt(np.maximum(freedom, 1))
             squares = np.array([z @ z for z in w]) + unseen  # what no trial sees is drawn too
             yield scale**2 * squares, [s * z for s, z in zip(scale, w, strict=True)]
@@ -165,19 +161,7 @@ def _values(features: Sequence[Floats], w: Sequence[Floats]) -> Floats:
     return np.stack([phi @ own for phi, own in zip(features, w, strict=True)], axis=1)
 
 
-def _mixture(
-    order: Codes, sigma: Floats, common: Floats, rng: np.random.Generator
-) -> tuple[Floats, Floats]:
-    """λ given σ and π, (J,); then π given λ, (4, 5)."""
-    log_p = np.log(common)[order] - np.log(WIDTHS) - 0.5 * (sigma[:, None] / WIDTHS) ** 2
-    p = np.exp(log_p - log_p.max(axis=1, keepdims=True)).cumsum(axis=1)
-    which = (rng.random((len(sigma), 1)) * p[:, -1:] > p[:, :-1]).sum(axis=1)
-    counts = np.zeros_like(common)
-    np.add.at(counts, (order, which), 1)
-    gamma = rng.standard_gamma(1 + counts) + 1e-300
-    return WIDTHS[which], gamma / gamma.sum(axis=1, keepdims=True)  # Dirichlet(1 + counts)
-
-
-def _effect(draws: Floats) -> Effect:
-    low, high = np.quantile(draws, LEVELS)
-    return Effect(float(draws.mean()), float(low), float(high))
+def _effects(draws: Floats) -> list[Effect]:
+    """Of each column its mean and the central 95%. (draws, K) -> K."""
+    low, high = np.quantile(draws, (0.025, 0.975), axis=0)
+    return [Effect(*each) for each in np.array([draws.mean(axis=0), low, high]).T.tolist()]

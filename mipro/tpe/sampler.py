@@ -128,9 +128,9 @@ class Sampler(ABC):
         ``config`` holds), and only ``config`` is ever recommended. ValueError, and nothing is
         added, for what is not of the space, not finite or no number of examples.
         """
-        self._told(self._history.tell(config, score, n, asked))
+        self._told(self._history.tell(config, score, n, asked), float(score), int(n))
 
-    def _told(self, key: Key) -> None:  # noqa: B027  (a sampler without a model takes no note)
+    def _told(self, key: Key, score: float, n: int) -> None:  # noqa: B027  (no model: no note)
         """Take note of another score of ``key``."""
 
     def best(self) -> Best:

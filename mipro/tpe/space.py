@@ -58,9 +58,10 @@ class Space:
         self.is_flat: bool = all(v.parent is None for v in self.variables)
         self.widths: Codes = np.array(self.sizes, dtype=np.int64)  # (D,)
         # all choices of all variables side by side, C of them: where each variable's begin (D,),
-        # and whose each is (C,)
+        # whose each is, and which of them (C,)
         self.offsets: Codes = np.cumsum(self.widths) - self.widths
         self.column_of_choice: Codes = np.repeat(np.arange(len(self.sizes)), self.widths)
+        self.code_of_choice = np.arange(self.widths.sum()) - self.offsets[self.column_of_choice]
 
     # --- one configuration ---------------------------------------------------------------
 
@@ -189,7 +190,7 @@ class Space:
         """
         options = np.repeat(full[:, None], len(self.column_of_choice), axis=1)  # (R, C, D)
         each = np.arange(options.shape[1])
-        options[:, each, self.column_of_choice] = each - self.offsets[self.column_of_choice]
+        options[:, each, self.column_of_choice] = self.code_of_choice
         return self.prune(options.reshape(-1, full.shape[1]))
 
     def sample_codes(

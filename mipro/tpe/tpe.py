@@ -105,22 +105,25 @@ class TPE(Sampler):
         """TPE as published: 10 random trials, the best tenth good, 24 draws from l(x)."""
         return Classic(space, seed, multivariate=multivariate)
 
-    def _told(self, key: Key) -> None:
-        self._effects.tell(self._history.pool, key, self._history.hot(np.array([key]))[0])
+    def _told(self, key: Key, score: float, n: int) -> None:
+        hot = self._history.hot(np.array([key]))[0]
+        self._effects.tell(self._history.pool, hot, score, n)
 
     def _next(self) -> Key | None:
-        pool = self._history.pool
-        if self.in_startup or not pool.rows:  # or the start-up is out and nothing has come back
+        pool, told = self._history.pool, self._history.told
+        if self.in_startup or not told:  # or the start-up is out and nothing has come back
             return self._unseen()
         # with variables apart only σ² and τ² are asked of it, and those of some scores ago will do,
         # so that such an ask takes as long however many were told
         posterior = shrink(pool) if self.settings.multivariate else self._effects.believed
-        if every := self.settings.recheck:
-            examples, busy = pool.examples / len(self._history.told), self._history.busy
-            leader = leader_to_recheck(pool, posterior, busy, every=every, examples=examples)
-            if leader is not None:
-                return leader
-        return self._modelled(pool, posterior)
+        leader = leader_to_recheck(
+            pool,
+            posterior.noise,
+            self._history.busy,
+            every=self.settings.recheck,
+            examples=pool.examples / len(told),
+        )
+        return self._modelled(pool, posterior) if leader is None else leader
 
     def _modelled(self, pool: Pool, posterior: Posterior) -> Key | None:
         score = self._upper_bound(pool, posterior)
@@ -140,42 +143,31 @@ class TPE(Sampler):
         """P(good | x) and its bound, by all effects and by what was seen near x.
 
         Scores lie around the sum of their effects with a variance of v + τ² + σ²/n, n the mean of
-        examples. So P(θ > y*) rises with that sum as a normal distribution of this width does.
+        examples. So P(θ > y*) rises with that sum as a normal distribution of this width does. Of
+        configurations the `MOST` best speak for themselves; the others are bad, and speak by the
+        effects only.
         """
-        how = self.settings
-        worth = self._effects.worth(posterior)
-        level = worth.mean  # apart, a level is the same to all
+        how, worth = self.settings, self._effects.worth(pool, posterior)
+        level, best = worth.mean, np.arange(0)  # apart: a level is the same to all, and none speaks
         if how.multivariate:
             level = split.threshold(posterior.mean, split.linear_gamma(len(pool.rows), how.gamma))
+            best = top(posterior.mean, MOST)
+        speaking = replace(posterior, mean=posterior.mean[best], sd=posterior.sd[best])
         examples = pool.examples / len(pool.rows)
-        seen = posterior.spread + posterior.noise / examples  # variance of the scores
-        width = sqrt(worth.together + seen)
+        width = sqrt(worth.together + posterior.spread + posterior.noise / examples)
         slope = SLOPE / width if width else 0.0
-        hot, good = self._evidence(pool, posterior, level)
         return UpperBound(
             self.space,
-            hot,
-            good,
-            slope * (worth.mean - level),
-            slope * worth.effect,
-            (how.curiosity * slope) ** 2 * worth.variance,
-            how.ratio,
-            how.prior,
-            how.optimism if how.multivariate else 0.0,
+            hot=self._history.hot(pool.codes[best]),
+            good=(split.expected_improvement if how.improvement else split.above)(speaking, level),
+            base=slope * (worth.mean - level),
+            gain=slope * worth.effect,
+            variance=(how.curiosity * slope) ** 2 * worth.variance,
+            ratio=how.ratio,
+            prior=how.prior,
+            optimism=how.optimism if how.multivariate else 0.0,
             exclusive=not self._history.asked,
         )
-
-    def _evidence(self, pool: Pool, posterior: Posterior, level: float) -> tuple[Floats, Floats]:
-        """Of the `MOST` best configurations: for which choices they speak (M, C), and m (M,).
-
-        The others are bad, and speak by the effects only; as all do where variables are apart.
-        """
-        how = self.settings
-        best = top(posterior.mean, MOST if how.multivariate else 0)
-        mean, sd = posterior.mean[best], posterior.sd[best]
-        speaking = replace(posterior, mean=mean, sd=sd)
-        good = (split.expected_improvement if how.improvement else split.above)(speaking, level)
-        return self._history.hot(pool.codes[best]), good
 
     def _starts(self, pool: Pool, posterior: Posterior, score: UpperBound) -> Codes:
         """The best so far; the best choice of each variable alone, by its gain and by its bound.

@@ -92,10 +92,12 @@ def test_the_best_unseen_wins_and_of_none_none():
     score = some_bound(TREE, 1)
     ranked = np.argsort(-score(ALL), kind="stable")
     keys = keys_of(ALL)
-    assert best_of(ALL, score(ALL), set()) == keys[ranked[0]]
-    assert best_of(ALL, score(ALL), {keys[row] for row in ranked[:3]}) == keys[ranked[3]]
-    assert best_of(ALL, score(ALL), set(keys)) is None
-    assert best_of(ALL[:0], score(ALL[:0]), set()) is None
+    assert best_of(score(ALL), ALL.__getitem__, set()) == keys[ranked[0]]
+    assert (
+        best_of(score(ALL), ALL.__getitem__, {keys[row] for row in ranked[:3]}) == keys[ranked[3]]
+    )
+    assert best_of(score(ALL), ALL.__getitem__, set(keys)) is None
+    assert best_of(score(ALL[:0]), ALL.__getitem__, set()) is None
 
 
 def test_any_unseen_finds_the_last_one_and_then_none():
@@ -107,13 +109,15 @@ def test_any_unseen_finds_the_last_one_and_then_none():
 
 
 def test_the_leader_is_rechecked_until_it_stands():
-    def ask(n, busy=()):
+    def ask(n, busy=(), noise=0.2, every=1):
         pool = Pool.of([(0,), (1,), (2,)], [0.2, 0.8, 0.4], [20, n, 20])
-        return leader_to_recheck(pool, shrink(pool), busy, every=1, examples=20)
+        return leader_to_recheck(pool, noise, busy, every=every, examples=20)
 
     assert ask(20) == ask(60) == (1,)
     assert ask(80) is None
     assert ask(20, busy=((1,),)) is None
+    assert ask(20, noise=0.0) is None
+    assert ask(20, every=0) is None
 
 
 def test_worth_a_second_look_prefers_the_good_and_the_little_known():
@@ -125,7 +129,6 @@ def test_worth_a_second_look_prefers_the_good_and_the_little_known():
 
 
 def test_of_many_equal_rows_the_first_is_the_best():
-    """More than sixteen, from which on a sort that is not stable deals equals out anew."""
     codes = np.arange(200)[:, None]
-    assert best_of(codes, np.zeros(200), set()) == (0,)
-    assert best_of(codes, np.where(codes[:, 0] % 7 == 3, 1.0, 0.0), {(3,)}) == (10,)
+    assert best_of(np.zeros(200), codes.__getitem__, set()) == (0,)
+    assert best_of(np.where(codes[:, 0] % 7 == 3, 1.0, 0.0), codes.__getitem__, {(3,)}) == (10,)

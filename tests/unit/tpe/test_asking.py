@@ -220,7 +220,7 @@ def test_of_a_long_history_the_best_speak_and_the_others_count_as_bad(count):
     part = Posterior(posterior.mean[kept], posterior.sd[kept], posterior.noise, posterior.spread)
     np.testing.assert_array_equal(score.good, above(part, level))
     # the single choices: by all that were told
-    worth = sampler._effects.worth(posterior)
+    worth = sampler._effects.worth(pool, posterior)
     seen = posterior.spread + posterior.noise / 20  # variance of the scores, all of 20 examples
     slope = SLOPE / np.sqrt(worth.together + seen)
     np.testing.assert_allclose(score.gain, slope * worth.effect)

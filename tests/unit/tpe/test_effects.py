@@ -24,7 +24,7 @@ def tell(history, effects, codes, score, n, asked=None):
     other = None if asked is None else space.decode(asked)
     key = history.tell(space.decode(codes), score, n, other)
     hot = history.hot(np.array([key], dtype=np.int64))
-    effects.tell(history.pool, key, hot[0])
+    effects.tell(history.pool, hot[0], score, n)
 
 
 def told(space, rows):
@@ -55,38 +55,32 @@ def some_rows(space, count, seed, *, repeats=0.3, asked=0.3):
     return rows
 
 
-def hot_of(history):
-    """H: a row for each configuration, 1 where it speaks for a choice."""
-    space, keys = history.space, list(history.pool.rows)
-    hot = np.zeros((len(keys), sum(space.sizes)))
-    for one in history.told:
-        for codes in (one.key, one.asked):
-            for d, code in enumerate(codes):
-                if code >= 0:
-                    hot[keys.index(one.key), sum(space.sizes[:d]) + code] = 1
-    return hot
-
-
-def reference(history, learned_at):
+def reference(space, rows, learned_at):
     """Effects by conditioning the joint normal of effects, rests and scores on the scores.
 
-    σ²/v is of the moment when `learned_at` scores had been told, the rest of now.
+    s/w is of the moment when `learned_at` scores had been told, the rest of now. A score speaks
+    for what was told and, from then on, for what that came of first.
     """
-    before = history.told[:learned_at]
-    then = shrink(
-        Pool.of([o.key for o in before], [o.score for o in before], [o.n for o in before])
-    )
-    doubt = then.noise / (TOGETHER * then.spread)
-    pool, posterior = history.pool, shrink(history.pool)
-    v = TOGETHER * posterior.spread
-    w = (1 - TOGETHER) * posterior.spread / len(history.space.sizes)
-    hot, noise = hot_of(history), v * (1 + doubt / pool.n)
-    weight = 1 / noise
-    mean = weight @ pool.mean / weight.sum()
-    covariance = w * hot @ hot.T + np.diag(noise)
-    effect = w * hot.T @ np.linalg.solve(covariance, pool.mean - mean)
-    variance = 1 / (hot.T @ (1 / noise) + 1 / w)
-    return mean, effect, variance
+    first, hot = {}, np.zeros((len(rows), sum(space.sizes)))
+    for t, (key, _, _, *asked) in enumerate(rows):
+        if asked and asked[0] != key:
+            first.setdefault(key, asked[0])
+        for codes in (key, first.get(key, key)):
+            for d, code in enumerate(codes):
+                if code >= 0:
+                    hot[t, sum(space.sizes[:d]) + code] = 1
+    y, n = np.array([row[1] for row in rows]), np.array([float(row[2]) for row in rows])
+
+    def assumed(count):
+        pool = Pool.of(*zip(*[row[:3] for row in rows[:count]], strict=True))
+        found = shrink(pool)
+        s = found.noise + TOGETHER * found.spread * n[:count].sum() / len(pool.rows)
+        return s, (1 - TOGETHER) * found.spread / len(space.sizes)
+
+    (s, w), s_now = assumed(learned_at), assumed(len(rows))[0]
+    mean = n @ y / n.sum()
+    effect = w * hot.T @ np.linalg.solve(w * hot @ hot.T + np.diag(s / n), y - mean)
+    return mean, effect, s_now / (hot.T @ n + s / w)
 
 
 def last_learned(scores):
@@ -97,10 +91,11 @@ def last_learned(scores):
 @pytest.mark.parametrize("space", [FLAT, TREE, LARGE], ids=["flat", "tree", "large"])
 def test_after_every_score_it_equals_the_dense_solution(space, asked):
     history, effects = History(space), Effects(space)
-    for row in some_rows(space, 110, 1, asked=asked):
+    rows = some_rows(space, 110, 1, asked=asked)
+    for count, row in enumerate(rows, start=1):
         tell(history, effects, *row)
-        found = effects.worth(shrink(history.pool))
-        mean, effect, variance = reference(history, last_learned(len(history.told)))
+        found = effects.worth(history.pool, shrink(history.pool))
+        mean, effect, variance = reference(space, rows[:count], last_learned(count))
         assert found.mean == pytest.approx(mean, rel=1e-9)
         np.testing.assert_allclose(found.effect, effect, atol=1e-9)
         np.testing.assert_allclose(found.variance, variance, rtol=1e-9)
@@ -110,26 +105,23 @@ def test_two_variables_in_rational_numbers():
     """Four exact scores, every one its own example: by hand."""
     space = Space({"a": 2, "b": 2})
     rows = [((0, 0), -1.0, 1), ((0, 1), 1.0, 1), ((1, 0), -1.0, 1), ((1, 1), 3.0, 1)]
-    history, effects = told(space, [*rows, *rows])  # told again the same: no noise, ω = 1
-    found = effects.worth(shrink(history.pool))
-    # v/w = 2/4; every choice stands in two configurations; mean 1/2. Balanced, so a and b part:
-    # a: Σ residuals of a=0: (-3/2 + 1/2) = -1, of a=1: 1; b: -3 and 3. Each over 2 + 1/2.
+    history, effects = told(space, [*rows, *rows])  # told again the same: no noise
+    found = effects.worth(history.pool, shrink(history.pool))
+    # s/w = 2 · 2/4 examples, for a configuration has 2; every choice stands in 4. Balanced, so a
+    # and b part: Σ n (y - 1/2) of a=0: 2 (-3/2 + 1/2) = -2, of a=1: 2; b: -6 and 6. Over 4 + 1.
     assert found.mean == pytest.approx(0.5)
     expected = [Fraction(x, 5) for x in (-2, 2, -6, 6)]
     np.testing.assert_allclose(found.effect, [float(x) for x in expected])
 
 
-def test_sums_begin_again_at_a_quarter_more_scores(monkeypatch):
-    begun = []
-    original = Effects._begin_again
-
-    def counted(self, tally):
-        begun.append(self._told)
-        original(self, tally)
-
-    monkeypatch.setattr(Effects, "_begin_again", counted)
-    told(LARGE, some_rows(LARGE, 190, 4))
-    assert begun == LEARNED
+def test_what_is_assumed_is_made_again_at_a_quarter_more_scores():
+    effects, history, made = Effects(LARGE), History(LARGE), []
+    for count, row in enumerate(some_rows(LARGE, 190, 4), start=1):
+        before = getattr(effects, "believed", None)
+        tell(history, effects, *row)
+        if effects.believed is not before:
+            made.append(count)
+    assert made == LEARNED
 
 
 def test_told_step_by_step_or_restored_it_is_bit_for_bit_the_same():
@@ -137,8 +129,7 @@ def test_told_step_by_step_or_restored_it_is_bit_for_bit_the_same():
         rows = some_rows(space, 150, 7)
         history, effects = told(space, rows)
         _, again = told(space, rows)
-        posterior = shrink(history.pool)
-        one, other = effects.worth(posterior), again.worth(posterior)
+        one, other = (e.worth(history.pool, shrink(history.pool)) for e in (effects, again))
         np.testing.assert_array_equal(one.effect, other.effect)
         np.testing.assert_array_equal(one.variance, other.variance)
 
@@ -166,7 +157,7 @@ def test_equal_scores_say_nothing_of_any_choice(score):
     space, rng = Space({"a": 40, "b": 2}), np.random.default_rng(0)
     rows = [((a, int(rng.integers(2))), score, int(rng.integers(1, 30))) for a in range(30)]
     history, effects = told(space, rows)
-    found = effects.worth(shrink(history.pool))
+    found = effects.worth(history.pool, shrink(history.pool))
     np.testing.assert_allclose(found.effect, 0, atol=1e-12)
     assert found.mean == pytest.approx(score)
     assert np.all(np.isfinite(found.variance))
@@ -181,7 +172,7 @@ def worth_of(space, codes, scores, n=20):
         (tuple(x), float(y), n) for x, y in zip(np.asarray(codes).tolist(), scores, strict=True)
     ]
     history, effects = told(space, rows)
-    return effects.worth(shrink(history.pool))
+    return effects.worth(history.pool, shrink(history.pool))
 
 
 def design(space, count, seed=0):
@@ -214,8 +205,8 @@ def test_few_observations_are_believed_less_than_many():
 def test_more_examples_behind_one_score_count_for_more():
     rows = [((0,), 0.8, 5), ((1,), 0.4, 5), ((2,), 0.4, 5)]
     both = [told(Space({"a": 3}), more) for more in (rows, [*rows, ((0,), 0.8, 500)])]
-    posterior = shrink(both[0][0].pool)  # of one moment: what is asked is the effect of n alone
-    once, again = (effects.worth(posterior) for _, effects in both)
+    pool = both[0][0].pool  # of one moment: what is asked is the effect of n alone
+    once, again = (effects.worth(pool, shrink(pool)) for _, effects in both)
     assert again.variance[0] < once.variance[0]
     assert again.effect[0] > again.effect[1]
 

@@ -11,7 +11,7 @@ from exact_anova import exact_importance
 from mipro.optimizers.result import importance_json
 from mipro.tpe import Choice, Effect, Observation, Space, importance
 from mipro.tpe.components import Component, components, density
-from mipro.tpe.importance import GUESS, MEAN_WIDTH, WIDTHS, Part, _mixture, parts, posterior
+from mipro.tpe.importance import GUESS, MEAN_WIDTH, SURE, TYPICAL, Part, parts, posterior
 
 FLAT = Space({"a": 3, "b": 2, "c": 2})
 BITS = Space({"a": 2, "b": 2, "c": 2})  # the rest has one degree of freedom
@@ -37,8 +37,11 @@ def full(space):
 def test_the_features_are_an_orthonormal_basis_of_all_functions_of_mean_0(space):
     model, p = full(space)
     assert sum(part.freedom for part in model) == space.size() - 1
-    assert model[-1].order == 2
-    assert [part.order for part in model].count(0) == len(space.names)
+    count = len(space.names)
+    mains, pairs, rest = np.split([part.typical for part in model], [count, -1])
+    np.testing.assert_allclose(mains, TYPICAL / np.sqrt(count))
+    np.testing.assert_allclose(pairs, TYPICAL / np.sqrt(len(pairs)))
+    assert rest == TYPICAL
     every = np.hstack([part.features * np.sqrt(part.freedom) for part in model])
     np.testing.assert_allclose(every.T @ (p[:, None] * every), np.eye(space.size() - 1), atol=1e-9)
     np.testing.assert_allclose(p @ every, 0, atol=1e-9)
@@ -52,14 +55,14 @@ def test_what_the_trials_do_not_see_is_drawn_too(draws):
     assert model[-1].freedom == 50
     assert model[-1].features.shape == (2, 2)
     y, told = np.array([1.0, -1.0]), np.array([0.6, 0.9])
-    expected = brute_force(model, y, told, True, np.random.default_rng(1))[-1]
-    found, _ = drawn(model, y, told, known=True)
+    expected = brute_force(model, y, told, SURE, np.random.default_rng(1))[-1]
+    found, _ = drawn(model, y, told, SURE)
     batches = found[:, -1].reshape(30, 200).mean(axis=1)
     error = batches.std() / np.sqrt(30)
     assert abs(batches.mean() - expected) < 5 * error + 0.03 * expected
 
 
-def brute_force(model, y, told, known, rng, count=60_000):
+def brute_force(model, y, told, sure, rng, count=60_000):
     """E[V_j | y] by drawing everything but w from its prior, weighed by the likelihood of y.
 
     w given the rest is normal, and integrated out in closed form.
@@ -67,13 +70,8 @@ def brute_force(model, y, told, known, rng, count=60_000):
     J, U = len(model), len(y)
     freedom = np.array([part.freedom for part in model])
     kernels = np.array([part.features @ part.features.T for part in model])
-    common = rng.dirichlet(np.ones(len(WIDTHS)), size=(count, 4))
-    cumulative = common.cumsum(axis=2)[:, [part.order for part in model]]
-    which = (rng.random((count, J, 1)) > cumulative[:, :, :-1]).sum(axis=2)
-    sigma = WIDTHS[which] * rng.normal(size=(count, J))
-    noise = np.tile(told, (count, 1))
-    if not known:
-        noise *= (GUESS / rng.chisquare(GUESS, size=count))[:, None]
+    sigma = rng.standard_cauchy(size=(count, J)) * [part.typical for part in model]
+    noise = told * (sure / rng.chisquare(sure, size=count))[:, None]
     k = np.einsum("nj,juv->nuv", sigma**2, kernels)
     cov = k + MEAN_WIDTH**2 + np.eye(U) * noise[:, None, :]
     a = np.linalg.solve(cov, np.tile(y[:, None], (count, 1, 1)))[..., 0]
@@ -88,14 +86,14 @@ def brute_force(model, y, told, known, rng, count=60_000):
     return weight @ (sigma**2 * squares / np.maximum(freedom, 1))
 
 
-def drawn(model, y, told, *, known):
+def drawn(model, y, told, sure):
     """Variances, (DRAWS, J), and coefficients, J arrays (DRAWS, m_j)."""
-    variances, w = zip(*posterior(model, y, told, known=known), strict=True)
+    variances, w = zip(*posterior(model, y, told, sure), strict=True)
     return np.array(variances), [np.array(own) for own in zip(*w, strict=True)]
 
 
-@pytest.mark.parametrize("known", [True, False])
-def test_the_gibbs_sampler_has_the_posterior_of_brute_force(known, draws):
+@pytest.mark.parametrize("sure", [SURE, GUESS])
+def test_the_gibbs_sampler_has_the_posterior_of_brute_force(sure, draws):
     """Posterior means of V_j, six configurations with one clear effect; 5 standard errors.
 
     Of 4,500 draws by 30 batches, and 3% for the brute force itself.
@@ -106,8 +104,8 @@ def test_the_gibbs_sampler_has_the_posterior_of_brute_force(known, draws):
     y = np.array([-1.2, -0.9, 0.1, 0.4, 0.6, 1.3])
     y = (y - y.mean()) / y.std()
     told = np.array([0.1, 0.2, 0.15, 0.1, 0.3, 0.12])
-    expected = brute_force(model, y, told, known, np.random.default_rng(1))
-    variances, coefficients = drawn(model, y, told, known=known)
+    expected = brute_force(model, y, told, sure, np.random.default_rng(1))
+    variances, coefficients = drawn(model, y, told, sure)
     assert variances.shape == (4_500, 4)
     np.testing.assert_array_equal(variances[:, 3], 0)  # of a and b and their pair nothing is left
     variances, expected = variances[:, :3], expected[:3]
@@ -127,8 +125,8 @@ def test_the_unknown_mean_has_the_width_it_is_said_to_have(draws):
     draws(6_000)
     model, _ = full(Space({"a": 2}))
     y, told = np.array([1.0, -1.0]), np.array([0.6, 0.9])
-    expected = brute_force(model, y, told, True, np.random.default_rng(1))[:1]
-    variances, _ = drawn(model, y, told, known=True)
+    expected = brute_force(model, y, told, SURE, np.random.default_rng(1))[:1]
+    variances, _ = drawn(model, y, told, SURE)
     batches = variances[:, :1].reshape(30, 200, 1).mean(axis=1)
     error = batches.std(axis=0) / np.sqrt(30)
     assert np.all(error < 0.1 * expected)
@@ -147,7 +145,7 @@ def test_choices_never_tried_are_drawn_given_those_that_were(draws):
     model = parts(space, np.array([[1], [4]]), [component])
     assert model[0].features.shape == (2, 4)  # choices never tried have their contrasts, too
     y, told = np.array([1.0, -1.0]), np.array([1e-4, 1e-4])
-    _, (own, _) = drawn(model, y, told, known=True)
+    _, (own, _) = drawn(model, y, told, SURE)
     effects = own @ component.features(np.arange(5)).T  # (6,000, 5)
     np.testing.assert_allclose(effects.sum(axis=1), 0, atol=1e-9)
     np.testing.assert_allclose(effects[:, 1] - effects[:, 4], 2, atol=0.1)
@@ -220,15 +218,15 @@ def test_whether_noise_is_known_is_told_by_what_example_variance_took(monkeypatc
     """Shares of successes have a Bernoulli's σ², taken as known; any other σ² is a guess."""
     seen = []
 
-    def spy(model, y, told, *, known):
-        seen.append(known)
-        return posterior(model, y, told, known=known)
+    def spy(model, y, told, sure):
+        seen.append(sure)
+        return posterior(model, y, told, sure)
 
     monkeypatch.setattr(sys.modules[Part.__module__], "posterior", spy)
     space = Space({"a": 4})
     for scores in ([0.2, 0.4, 0.6, 0.8], [0.21, 0.43, 0.66, 0.8]):
         importance(space, [Observation({"a": a}, y, 5) for a, y in enumerate(scores)])
-    assert seen == [True, False]
+    assert seen == [SURE, GUESS]
 
 
 def test_whole_scores_are_not_taken_for_shares_of_successes():
@@ -247,10 +245,3 @@ def test_the_same_trials_give_the_same_answer_for_choices_never_tried():
     space = Space({"a": 5, "b": 2})
     told = [Observation({"a": a, "b": b}, (a + b) / 8, 8) for a in range(3) for b in range(2)]
     assert importance(space, told) == importance(space, told)
-
-
-def test_each_component_draws_a_width_of_its_own():
-    """Of 40 alike, half-way between two widths, some get the one and some the other."""
-    order, common = np.zeros(40, dtype=np.int64), np.full((3, len(WIDTHS)), 1 / len(WIDTHS))
-    widths, _ = _mixture(order, np.full(40, 0.1), common, np.random.default_rng(0))
-    assert len(set(widths.tolist())) > 1
