@@ -116,6 +116,8 @@ def leader_to_recheck(
     return key
 
 
-def worth_a_second_look(pool: Pool, posterior: Posterior, busy: Keys) -> Key | None:
-    """Of what has been seen and is not ``busy``, the highest mean + sd; or None."""
-    return best_of(posterior.mean + posterior.sd, pool.codes.__getitem__, busy)
+def worth_a_second_look(pool: Pool, posterior: Posterior, busy: Keys) -> Key:
+    """Of what has been seen the highest mean + sd that is not ``busy``; if all are, of all."""
+    values = posterior.mean + posterior.sd
+    best: Key = tuple(pool.codes[int(values.argmax())].tolist())
+    return best_of(values, pool.codes.__getitem__, busy) or best

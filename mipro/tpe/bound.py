@@ -48,7 +48,7 @@ class UpperBound:
 
     ``hot`` (M, C): for which choices each of M observations speaks; ``good`` (M,) their
     memberships. ``base`` is β, ``gain`` s·b and ``variance`` κ₁² s² var, (C,). ``ratio`` is λ,
-    ``optimism`` κ₂. ``exclusive``: no observation speaks for two choices of a variable.
+    ``optimism`` κ₂.
     """
 
     space: Space
@@ -60,7 +60,6 @@ class UpperBound:
     ratio: float = 0.4
     prior: float = 1.0
     optimism: float = 1.0
-    exclusive: bool = True
 
     def __call__(self, codes: Codes) -> Floats:
         """(N, D) codes -> (N,)."""
@@ -90,7 +89,8 @@ class UpperBound:
         Column c of row r is row r with the variable of choice c set to it (`Space.offsets`).
         """
         space, ratio = self.space, self.ratio
-        if not (space.is_flat and self.exclusive):  # other choices come into play
+        if not space.is_flat or self.hot.sum() > self.hot.shape[0] * full.shape[1]:
+            # other choices come into play, or an observation speaks for two of one variable
             return self(space.moved(full)).reshape(len(full), -1)
         rows, at, widths = np.arange(len(full))[:, None], full + space.offsets, space.widths
         differ = full.shape[1] - self.hot.T[at].sum(axis=1)  # (R, M)

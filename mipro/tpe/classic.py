@@ -30,8 +30,8 @@ class Classic(Sampler):
 
     Ten random configurations come first; of the bad ones those before the last 25 count less the
     older they are. ``multivariate``: joint densities; otherwise one variable at a time.
-    ``learned``, which is not as published: the bandwidth of each density by its leave-one-out
-    likelihood, in a time that grows as the square of the trials.
+    ``learned``, which is not as published: the bandwidth of each density by the leave-one-out
+    likelihood of its variables.
     """
 
     kind = "classic"

@@ -57,9 +57,8 @@ class Busy:
         self.barred: set[Held] = set()
 
     def __contains__(self, key: object) -> bool:
-        if key in self.pending or key in self.excluded:
-            return True
-        return isinstance(key, tuple) and any(key[column] == code for column, code in self.barred)
+        barred = isinstance(key, tuple) and any(key[column] == code for column, code in self.barred)
+        return barred or key in self.pending or key in self.excluded
 
 
 @final

@@ -25,7 +25,7 @@ from __future__ import annotations
 import numpy as np
 
 from mipro.tpe.parzen import Floats
-from mipro.tpe.split import Pool, shrink
+from mipro.tpe.split import Pool, shrink, top
 
 MOST = 300  # configurations that lend to one another, the best ones
 OWN = 0.01  # of τ²
@@ -40,7 +40,7 @@ def kriged(pool: Pool, most: int = MOST) -> Floats:
     alone = shrink(pool)
     if alone.noise == 0.0 or np.ptp(pool.mean) == 0.0:
         return alone.mean
-    best = np.sort(np.argsort(-alone.mean, kind="stable")[:most])
+    best = top(alone.mean, most)
     y, codes = pool.mean[best] - pool.grand_mean, pool.codes[best]
     differ = (codes[:, None] != codes).sum(axis=2)  # (U, U)
     k = (1 - OWN) * np.exp(-differ / max(int((codes != codes[0]).any(axis=0).sum()), 1))

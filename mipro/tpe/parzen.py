@@ -161,31 +161,20 @@ def _categorical(rng: np.random.Generator, p: Floats) -> Codes:
     return np.asarray((u >= cumulative).sum(axis=1))
 
 
-def left_out(
-    space: Space,
-    codes: Codes,
-    weights: Floats,
-    kernels: list[Floats],
-    *,
-    prior: float = 1.0,
-    joint: bool = True,
-) -> float:
-    """Σ_i log p(x_i), each under the mixture of all the others and the prior (> 0).
+def left_out(space: Space, codes: Codes, weights: Floats, smoothing: float, prior: float) -> float:
+    """Σ_d Σ_i log p_d(x_id), each under the mixture of all the others and the prior (> 0).
 
     By this leave-one-out likelihood a bandwidth is learned: without leaving x_i out the narrowest
-    kernel would win, for every centre is likely under itself. Time and memory grow as n².
+    kernel would win, for every centre is likely under itself. The kernel is `uniform_mixture`; a
+    variable's p_d is the same in a joint density, and in a product of one mixture a variable.
     """
-    centres = np.vstack([codes, np.full((1, len(space.sizes)), INACTIVE)])
-    rows, hot, each = log_rows(centres, kernels), one_hot(space, codes), np.arange(len(codes))
     total = 0.0
-    for d in [None] if joint else range(len(space.sizes)):
-        own = slice(None) if d is None else space.column_of_choice == d
-        speaks = np.append(weights, prior)  # (n+1,)
-        if d is not None:
-            speaks[:-1] *= codes[:, d] != INACTIVE
-        near = speaks[:, None] * np.exp(rows[:, own] @ hot[:, own].T)  # (n+1, n)
-        near[each, each] = 0.0
-        total += float(np.log(near.sum(axis=0) / (speaks.sum() - speaks[:-1])).sum())
+    for x, size in zip(codes.T, space.sizes, strict=True):
+        chosen, w = x[x != INACTIVE], weights[x != INACTIVE]
+        others = w.sum() - w
+        same = np.bincount(chosen, w)[chosen] - w  # of the others those that made the same choice
+        kernels = (same + smoothing * others) / (1 + smoothing * size)
+        total += float(np.log((kernels + prior / size) / (others + prior)).sum())
     return total
 
 
@@ -196,16 +185,11 @@ def published_density(
 
     There α is prior / (n + 1). Where it is ``learned`` it is the likeliest of `SMOOTHINGS`.
     """
-    weights = forgetting(len(codes))
-
-    def kernels(alpha: float) -> list[Floats]:
-        return [uniform_mixture(size, alpha) for size in space.sizes]
-
-    def likelihood(alpha: float) -> float:
-        return left_out(space, codes, weights, kernels(alpha), prior=prior, joint=joint)
-
-    alpha = max(SMOOTHINGS, key=likelihood) if learned else prior / (len(codes) + 1)
-    return Mixture(space, codes, weights, kernels(alpha), prior=prior, joint=joint)
+    weights, alpha = forgetting(len(codes)), prior / (len(codes) + 1)
+    if learned:
+        alpha = max(SMOOTHINGS, key=lambda each: left_out(space, codes, weights, each, prior))
+    kernels = [uniform_mixture(size, alpha) for size in space.sizes]
+    return Mixture(space, codes, weights, kernels, prior=prior, joint=joint)
 
 
 def forgetting(count: int, keep: int = 25) -> Floats:

@@ -104,14 +104,11 @@ class Sampler(ABC):
 
     def _again(self) -> Key:
         """A configuration to ask a second time, where none is left to be asked a first time."""
-        history = self._history
-        for besides in (history.busy, set[Key]()):  # if all are out, an answer is owed too
-            if history.told:
-                posterior = shrink(history.pool)
-                if (key := worth_a_second_look(history.pool, posterior, besides)) is not None:
-                    return key
-        first = next(self.space.enumerate_codes())  # all excluded, none ever asked
-        return next(iter(history.busy.pending), tuple(first.tolist()))
+        pool, busy = self._history.pool, self._history.busy
+        if pool.rows:
+            return worth_a_second_look(pool, shrink(pool), busy)
+        first = next(self.space.enumerate_codes())  # nothing was told: all are out, or barred
+        return next(iter(busy.pending), tuple(first.tolist()))
 
     def tell(
         self,

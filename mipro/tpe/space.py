@@ -27,7 +27,7 @@ from typing import Any, TypeAlias, final
 import numpy as np
 from numpy.typing import NDArray
 
-from mipro.tpe.variables import Choice, Spec, Variable, parents_first, resolved, some
+from mipro.tpe.variables import Choice, Spec, Variable, resolved, some
 
 Config: TypeAlias = dict[str, Any]
 Codes: TypeAlias = NDArray[np.int64]
@@ -42,18 +42,17 @@ class Space:
     """Named categorical variables whose conditions form a tree.
 
     ``variables`` is a mapping (or pairs) from a name to an int (choices 0..n-1), a sequence of
-    distinct hashable choices, or a `Choice`. A parent may be declared after its child. Raises
-    ValueError for a name twice, no choices, a choice twice, an unknown parent or value, a cycle.
+    distinct hashable choices, or a `Choice`; a parent comes before its children. Raises ValueError
+    for a name twice, no choices, a choice twice, a value or parent that is not known by then.
 
     Choices are compared with ``==``, as dictionary keys are: 1, 1.0 and True are one choice.
     """
 
     def __init__(self, variables: Mapping[str, Spec] | Iterable[tuple[str, Spec]]) -> None:
         pairs = variables.items() if isinstance(variables, Mapping) else variables
-        self.variables: tuple[Variable, ...] = resolved(list(pairs))
+        self.variables: tuple[Variable, ...] = resolved(pairs)
         self.names: tuple[str, ...] = tuple(v.name for v in self.variables)
         self._column = {name: d for d, name in enumerate(self.names)}
-        self.order: tuple[int, ...] = parents_first(self.variables)  # columns
         self.sizes: tuple[int, ...] = tuple(len(v.choices) for v in self.variables)
         self.is_flat: bool = all(v.parent is None for v in self.variables)
         self.widths: Codes = np.array(self.sizes, dtype=np.int64)  # (D,)
@@ -82,8 +81,7 @@ class Space:
         for name in config:
             self._column_of(name)
         codes = np.full(len(self.names), INACTIVE)
-        for d in self.order:
-            v = self.variables[d]
+        for d, v in enumerate(self.variables):
             if v.when and codes[v.parent] not in v.on:
                 if v.name in config:
                     raise ValueError(
@@ -118,7 +116,7 @@ class Space:
     def size(self) -> int:
         """How many distinct configurations there are (a Python int: it may be large)."""
         below = [0] * len(self.names)  # configurations of a variable and all that hangs from it
-        for d in reversed(self.order):
+        for d in reversed(range(len(below))):
             children = [c for c, v in enumerate(self.variables) if v.parent == d]
             below[d] = sum(
                 prod(below[c] for c in children if code in self.variables[c].on)
@@ -127,7 +125,7 @@ class Space:
         return prod(below[d] for d, v in enumerate(self.variables) if v.parent is None)
 
     def enumerate(self) -> Iterator[Config]:
-        """Every configuration once, lazily, the last variable of `order` changing fastest."""
+        """Every configuration once, lazily, the last variable changing fastest."""
         return (self.decode(codes) for codes in self.enumerate_codes())
 
     def enumerate_codes(self, without: Collection[Held] = ()) -> Iterator[Codes]:
@@ -139,13 +137,14 @@ class Space:
         rows = iter([np.full(len(self.names), INACTIVE)])
         if any(v.parent is None and not left[d] for d, v in enumerate(self.variables)):
             rows = iter([])
-        for d in self.order:
-            rows = self._with_each(rows, d, left[d])
+        for d, v in enumerate(self.variables):
+            rows = self._with_each(rows, d, v, left[d])
         return rows
 
-    def _with_each(self, rows: Iterator[Codes], d: int, left: list[int]) -> Iterator[Codes]:
+    def _with_each(
+        self, rows: Iterator[Codes], d: int, v: Variable, left: list[int]
+    ) -> Iterator[Codes]:
         """Each row once for every choice left of a variable, or as it is where that is inactive."""
-        v = self.variables[d]
         for row in rows:
             is_active = v.parent is None or row[v.parent] in v.on
             for code in left if is_active else [INACTIVE]:
@@ -157,9 +156,8 @@ class Space:
         left = [
             [c for c in range(size) if (d, c) not in without] for d, size in enumerate(self.sizes)
         ]
-        for d in reversed(self.order):
-            v = self.variables[d]
-            if v.parent is not None and not left[d]:
+        for v, own in zip(reversed(self.variables), reversed(left), strict=True):
+            if v.parent is not None and not own:
                 left[v.parent] = [code for code in left[v.parent] if code not in v.on]
         return left
 
@@ -177,8 +175,7 @@ class Space:
         if self.is_flat:
             return codes
         codes = codes.copy()
-        for d in self.order:
-            v = self.variables[d]
+        for d, v in enumerate(self.variables):
             if v.parent is not None:
                 codes[~np.isin(codes[:, v.parent], v.on), d] = INACTIVE
         return codes
@@ -215,8 +212,7 @@ class Space:
         own (over the rows in which it is active: a child's choices are balanced among those).
         """
         codes = np.full((count, len(self.sizes)), INACTIVE)
-        for d in self.order:
-            v = self.variables[d]
+        for d, v in enumerate(self.variables):
             rows = np.arange(count)
             if v.parent is not None:
                 rows = rows[np.isin(codes[:, v.parent], v.on)]

@@ -163,6 +163,11 @@ def hard_membership(values: Floats, count: int) -> Floats:
     return good
 
 
+def top(values: Floats, count: int) -> Codes:
+    """Places of the ``count`` highest, in their own order; of equals at the border, any."""
+    return np.sort(np.argpartition(-values, min(count, len(values)) - 1)[:count])
+
+
 def threshold(values: Floats, count: int) -> float:
     """y*: the lowest of the ``count`` highest values."""
     return float(np.partition(values, -count)[-count])

@@ -28,7 +28,7 @@ from mipro.tpe.kriging import kriged
 from mipro.tpe.parzen import Floats
 from mipro.tpe.sampler import Sampler, Seed
 from mipro.tpe.space import Codes, Key, Space
-from mipro.tpe.split import Pool, Posterior, shrink
+from mipro.tpe.split import Pool, Posterior, shrink, top
 
 STARTUP = 16  # effects need more to go by than the 10 of TPE as published
 MOST = 200  # configurations that speak each for itself, the best ones
@@ -166,7 +166,6 @@ class TPE(Sampler):
             ratio=how.ratio,
             prior=how.prior,
             optimism=how.optimism if how.multivariate else 0.0,
-            exclusive=not self._history.asked,
         )
 
     def _starts(self, pool: Pool, posterior: Posterior, score: UpperBound) -> Codes:
@@ -197,15 +196,6 @@ class TPE(Sampler):
 
     def _made_with(self) -> dict[str, Any]:
         return {"settings": asdict(self.settings), "startup": self.planned}
-
-
-def top(values: Floats, count: int) -> Codes:
-    """Rows of the ``count`` highest, in their own order; of equals at the border, any."""
-    if len(values) <= count or not count:
-        return np.arange(min(len(values), count))
-    rows = (-values).argpartition(count)[:count]
-    rows.sort()
-    return rows
 
 
 def _startup(startup: int | None, trials: int | None) -> int:

@@ -6,12 +6,13 @@ from one value (or several) of another:
     {"a": 6, "b": ("x", "y"), "c": Choice(4, when=("b", "y"))}
 
 `resolved` checks such a declaration, and replaces names and values by columns and codes: the
-column of a variable is its place in the declaration, the code of a choice its place among them.
+column of a variable is its place in the declaration, the code of a choice its place among them. A
+parent is declared before what hangs from it, so whoever goes through them in order has met it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, TypeAlias, final
@@ -60,48 +61,36 @@ class Variable:
             raise ValueError(f"{self.name!r} cannot be {value!r}: it is one of {known}") from None
 
 
-def resolved(specs: Sequence[tuple[str, Spec]]) -> tuple[Variable, ...]:
+def resolved(specs: Iterable[tuple[str, Spec]]) -> tuple[Variable, ...]:
     """The variables declared, in their order. ValueError for what is wrong (see `Space`)."""
-    names = [name for name, _ in specs]
-    if len(set(names)) != len(names):
-        raise ValueError(f"a variable is named twice in {names}")
-    declared = {name: s if isinstance(s, Choice) else Choice(s) for name, s in specs}
-    free = {name: Variable(name, _choices(name, spec.choices)) for name, spec in declared.items()}
+    found: dict[str, Variable] = {}
+    for name, spec in specs:
+        if name in found:
+            raise ValueError(f"a variable is named twice: {name!r}")
+        choice = spec if isinstance(spec, Choice) else Choice(spec)
+        hung = () if choice.when is None else _condition(name, choice.when, found)
+        found[name] = Variable(name, _choices(name, choice.choices), *hung)
+    return tuple(found.values())
 
-    def hung(v: Variable, when: tuple[str, Any]) -> Variable:
-        """The variable under its condition: active where ``on`` has the value, or one of them."""
-        if len(when) != 2:
-            raise ValueError(f"{v.name!r} depends on a name and a value, not on {when!r}")
-        on, value = when
-        if on not in free:
-            raise ValueError(f"{v.name!r} depends on {on!r}, which is not a variable here")
-        # a frozenset may itself be a choice of the parent: then it is one value, not several
-        several = isinstance(value, set) or (
-            isinstance(value, frozenset) and value not in free[on].codes
-        )
-        values = value if several else [value]
-        codes = tuple(sorted(free[on].code(each) for each in values))
-        if not codes:
-            raise ValueError(f"{v.name!r} depends on no value of {on!r}: it is never active")
-        return Variable(v.name, v.choices, names.index(on), codes, (on, set(values)))
 
-    return tuple(
-        free[name] if spec.when is None else hung(free[name], spec.when)
-        for name, spec in declared.items()
+def _condition(
+    name: str, when: tuple[str, Any], before: Mapping[str, Variable]
+) -> tuple[int, tuple[int, ...], tuple[str, set[Hashable]]]:
+    """`Variable`'s parent, on and when: the parent has the value, or one of a set. ValueError."""
+    if len(when) != 2:
+        raise ValueError(f"{name!r} depends on a name and a value, not on {when!r}")
+    on, value = when
+    if on not in before:
+        raise ValueError(f"{name!r} depends on {on!r}, which is not declared before it")
+    # a frozenset may itself be a choice of the parent: then it is one value, not several
+    several = isinstance(value, set) or (
+        isinstance(value, frozenset) and value not in before[on].codes
     )
-
-
-def parents_first(variables: Sequence[Variable]) -> tuple[int, ...]:
-    """The columns in an order in which a parent comes before its children. ValueError: a cycle."""
-    order: list[int] = []
-    left = list(range(len(variables)))
-    while left:
-        ready = [d for d in left if variables[d].parent in (None, *order)]
-        if not ready:
-            raise ValueError(f"conditions go in a circle: {[variables[d].name for d in left]}")
-        order += ready
-        left = [d for d in left if d not in ready]
-    return tuple(order)
+    values = value if several else [value]
+    codes = tuple(sorted(before[on].code(each) for each in values))
+    if not codes:
+        raise ValueError(f"{name!r} depends on no value of {on!r}: it is never active")
+    return list(before).index(on), codes, (on, set(values))
 
 
 def _choices(name: str, choices: int | Sequence[Hashable]) -> tuple[Hashable, ...]:

@@ -226,7 +226,7 @@ def test_of_a_long_history_the_best_speak_and_the_others_count_as_bad(count):
     np.testing.assert_allclose(score.gain, slope * worth.effect)
     np.testing.assert_allclose(score.variance, slope**2 * worth.variance)
     assert score.base == pytest.approx(slope * (worth.mean - level))
-    assert (score.ratio, score.prior, score.optimism, score.exclusive) == (0.4, 1.0, 1.0, True)
+    assert (score.ratio, score.prior, score.optimism) == (0.4, 1.0, 1.0)
 
 
 def test_the_search_starts_from_the_best_and_from_each_variable_alone():
