@@ -185,17 +185,21 @@ def test_the_settings_that_were_credited_are_in_the_result():
 
 
 def test_proposals_go_to_the_tip_that_pays():
-    """Drawn blindly one in six has that tip; of those asked after the first trials, far more."""
-    late = []
-    for seed in range(3):
+    """Drawn blindly one in six has that tip; of those asked after the first trials, far more.
+
+    A run may end before it has drawn that tip at all: 15 of 16 found it when this was written.
+    """
+    late, found = [], 0
+    for seed in range(8):
         _, result, events = searched(
             lambda tip, i: f"Right in {0.85 if tip == 'persona' else 0.2}, says number {i}",
             seed=seed,
         )
         tips = [event["settings"]["answer"]["tip"] for event in of(events, "settings")]
         late += tips[len(tips) // 2 :]
-        assert "0.85" in result.candidate["answer"].instruction
-    assert len(late) >= 12
+        found += "0.85" in result.candidate["answer"].instruction
+    assert found >= 6
+    assert len(late) >= 32
     assert late.count("persona") >= len(late) / 2
 
 
