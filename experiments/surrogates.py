@@ -133,6 +133,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--trials", type=int, default=100)
     parser.add_argument("--block", default="report", choices=list(BLOCKS))
+    parser.add_argument("--families", nargs="+", default=list(FAMILIES), choices=list(FAMILIES))
     parser.add_argument("--jobs", type=int, default=2, help="processes")
     parser.add_argument("--out", type=Path, help="raw results, one JSON object a line")
     parser.add_argument("--reuse", type=Path, nargs="*", default=[], help="others' earlier results")
@@ -147,7 +148,8 @@ def main(argv: list[str] | None = None) -> int:
     jobs = [
         (args.block, cell, seed, args.trials, name)
         for seed in seeds
-        for cell in range(len(CELLS))
+        for cell, (family, _, _) in enumerate(CELLS)
+        if family in args.families
         for name in args.samplers
     ]
     print(report(answered(jobs, kept(read(args.reuse), jobs), args.jobs, args.out)))

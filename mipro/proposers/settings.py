@@ -83,8 +83,8 @@ class Evidence:
     `text(choice, module, proposer)` is the text shown under the name `name`, "" for none; it is
     asked for once for a choice and a module. `proposer` has the task (`Grounds`); calls of its `lm`
     are counted. `description` tells the LM what the text is. With `when=(setting, value)` there is
-    a choice only under that value of another setting. Raises `ConfigError` for a name that is taken
-    and for no choices, `SignatureError` for what is no name.
+    a choice only under that value of a setting before it. Raises `ConfigError` for a name that is
+    taken and for no choices, `SignatureError` for what is no name.
     """
 
     name: str
@@ -134,16 +134,16 @@ def settings_space(
         "dataset_summary": (True, False),
         "program_summary": (True, False),
         "tip": tuple(tips),
-        "temperature": Choice(TEMPERATURES, when=("reuse", False)) if reuse else TEMPERATURES,
     }
+    if reuse:
+        variables["reuse"] = (False, True)
+    variables["temperature"] = Choice(TEMPERATURES, when=("reuse", False) if reuse else None)
     if demo_sets > 1:
         variables["demos"] = (True, False)
     if demo_sets > 2:
         variables["demo_set"] = Choice(range(1, demo_sets), when=("demos", True))
     if history:
         variables["history"] = (True, False)
-    if reuse:
-        variables["reuse"] = (False, True)
     for own in evidence:
         if own.name in variables:
             raise ConfigError(f"two settings are called '{own.name}'")

@@ -173,3 +173,12 @@ def test_no_instance_in_common_is_said():
     first, second = rows({"random": [0.1], "default": [0.2]})
     with pytest.raises(ValueError, match="every sampler"):
         report([first, {**second, "seed": 7}])
+
+
+def test_only_the_families_asked_for_are_run(tmp_path, monkeypatch):
+    ran = []
+    monkeypatch.setattr(surrogates, "answered", lambda jobs, *_: ran.extend(jobs) or [])
+    monkeypatch.setattr(surrogates, "report", str)
+    surrogates.main(["--families", "sparse", "mixed", "--seeds", "2", "--samplers", "random"])
+    assert {surrogates.CELLS[cell][0] for _, cell, *_ in ran} == {"sparse", "mixed"}
+    assert len(ran) == 2 * 24
