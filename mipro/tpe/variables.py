@@ -81,7 +81,8 @@ def _condition(
         raise ValueError(f"{name!r} depends on a name and a value, not on {when!r}")
     on, value = when
     if on not in before:
-        raise ValueError(f"{name!r} depends on {on!r}, which is not declared before it")
+        known = some(list(before)) or "nothing"
+        raise ValueError(f"{name!r} depends on {on!r}, but what is declared before it is {known}")
     # a frozenset may itself be a choice of the parent: then it is one value, not several
     several = isinstance(value, set) or (
         isinstance(value, frozenset) and value not in before[on].codes

@@ -82,13 +82,14 @@ def test_validate_names_the_variable_and_the_value(tree, config, named):
         ({"a": (1, 1)}, "twice"),
         ({"a": (float("nan"),)}, "does not equal itself"),
         ([("a", 1), ("a", 2)], "named twice"),
-        ({"a": Choice(2, when=("q", 0))}, "'a' depends on 'q', which is not declared"),
+        ({"a": Choice(2, when=("q", 0))}, "'a' depends on 'q', but .* is nothing"),
         ({"a": 2, "b": Choice(2, when=("a", 7))}, "7"),
         ({"a": 2, "b": Choice(2, when=("a",))}, "'b' .*a name and a value"),
         ({"a": 2, "b": Choice(2, when=())}, "'b' .*a name and a value"),
         ({"a": 2, "b": Choice(2, when=("a", set()))}, "never active"),
-        ({"c": Choice(2, when=("b", 1)), "b": 2}, "'b', which is not declared before it"),
-        ({"a": Choice(2, when=("a", 0))}, "'a', which is not declared before it"),
+        ({"c": Choice(2, when=("b", 1)), "b": 2}, "'c' depends on 'b', but .* is nothing"),
+        ({"a": Choice(2, when=("a", 0))}, "'a' depends on 'a', but .* is nothing"),
+        ({"z": 2, "c": Choice(2, when=("b", 1)), "b": 2}, "'c' depends on 'b', but .* is 'z'"),
     ],
 )
 def test_a_space_that_makes_no_sense_is_refused(variables, message):
