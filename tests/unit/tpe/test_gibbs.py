@@ -47,6 +47,14 @@ def test_the_features_are_an_orthonormal_basis_of_all_functions_of_mean_0(space)
     np.testing.assert_allclose(p @ every, 0, atol=1e-9)
 
 
+def test_at_some_trials_the_rest_is_what_all_functions_have_beyond_mean_mains_and_pairs():
+    space = Space({"a": 3, "b": 3, "c": 3})
+    codes = np.array([[0, 0, 0], [0, 1, 2], [1, 1, 0], [2, 0, 1], [2, 2, 2]])
+    *known, rest = parts(space, codes, components(space))
+    kernels = [part.freedom * part.features @ part.features.T for part in (*known, rest)]
+    np.testing.assert_allclose(1 + sum(kernels), 27 * np.eye(5), atol=1e-9)  # 1[x = x'] / p
+
+
 def test_what_the_trials_do_not_see_is_drawn_too(draws):
     """Two trials tell two of the rest's 50 degrees of freedom; the others are chance."""
     draws(6_000)

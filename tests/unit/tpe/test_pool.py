@@ -207,3 +207,8 @@ def test_expected_improvement_says_by_how_much():
     share, gain = above(posterior, 2.5), expected_improvement(posterior, 2.5)
     assert share[0] - share[1] < 1e-6
     assert gain[0] == 1 > gain[1] > gain[2:].max()
+
+
+def test_a_pool_of_nothing_is_empty():
+    pool = Pool.of([], [], [])
+    assert (len(pool.rows), pool.examples, pool.mean.tolist()) == (0, 0, [])
