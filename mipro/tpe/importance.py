@@ -109,8 +109,9 @@ def parts(space: Space, codes: Codes, found: Sequence[Component]) -> list[Part]:
     told = int(min(beyond, len(codes)))
     features.append((vectors * np.sqrt(np.maximum(values, 0.0)))[:, len(codes) - told :])
     freedom = [*(float(component.freedom) for component in found), beyond]
-    order = [*(len(component.columns) for component in found), 3]
-    typical = TYPICAL / np.sqrt(np.bincount(order)[order])
+    order = np.array([*(len(component.columns) for component in found), 3])
+    many = np.bincount(order, np.array(freedom) > 0)  # of each order that there are at all
+    typical = TYPICAL / np.sqrt(np.maximum(many, 1)[order])
     return [
         Part(phi / np.sqrt(max(m, 1)), m, s)
         for phi, m, s in zip(features, freedom, typical.tolist(), strict=True)

@@ -40,7 +40,8 @@ def test_the_features_are_an_orthonormal_basis_of_all_functions_of_mean_0(space)
     count = len(space.names)
     mains, pairs, rest = np.split([part.typical for part in model], [count, -1])
     np.testing.assert_allclose(mains, TYPICAL / np.sqrt(count))
-    np.testing.assert_allclose(pairs, TYPICAL / np.sqrt(len(pairs)))
+    there = sum(part.freedom > 0 for part in model[count:-1])
+    np.testing.assert_allclose(pairs, TYPICAL / np.sqrt(there))
     assert rest == TYPICAL
     every = np.hstack([part.features * np.sqrt(part.freedom) for part in model])
     np.testing.assert_allclose(every.T @ (p[:, None] * every), np.eye(space.size() - 1), atol=1e-9)
@@ -53,6 +54,16 @@ def test_at_some_trials_the_rest_is_what_all_functions_have_beyond_mean_mains_an
     *known, rest = parts(space, codes, components(space))
     kernels = [part.freedom * part.features @ part.features.T for part in (*known, rest)]
     np.testing.assert_allclose(1 + sum(kernels), 27 * np.eye(5), atol=1e-9)  # 1[x = x'] / p
+
+
+def test_what_has_no_choice_takes_no_share_of_what_is_typical():
+    """A variable of one choice, and its pairs, leave the prior of all others as it was."""
+    here, there = Space({"a": 3, "b": 3, "c": 3}), Space({"a": 3, "b": 3, "c": 3, "one": 1})
+    codes = here.sample_codes(np.random.default_rng(0), 6)
+    wider = np.hstack([codes, np.zeros((6, 1), dtype=np.int64)])
+    alone = parts(here, codes, components(here))
+    beside = [part for part in parts(there, wider, components(there)) if part.freedom]
+    assert [part.typical for part in beside] == [part.typical for part in alone]
 
 
 def test_what_the_trials_do_not_see_is_drawn_too(draws):
